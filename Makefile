@@ -1,0 +1,46 @@
+# Everything runs from .venv; Python 3.11 is all it takes (Java and Node come as Python packages).
+PYTHON ?= python3.11
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
+RUN := .venv/bin/python -m
+LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command 'make lock'
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock clean
+
+help: ## Show this list
+	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
+		printf '  make %-12s %s\n' "$${target%:}" "$${rest#*## }";; esac;; esac; done < Makefile
+
+demo: .venv/.user ## Run the job on photos that it draws itself, and say where the report is
+	@$(RUN) spark_job demo
+
+test: .venv/.developer ## Check the code and run every test
+	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff format --check --quiet
+	@.venv/bin/mypy
+	@$(RUN) pytest
+
+lint: .venv/.developer ## Check and format the code
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+	@.venv/bin/mypy
+
+lock: ## Resolve the pinned requirements to lock files with hashes
+	@$(PYTHON) -m venv .cache/uv
+	@.cache/uv/bin/python -m pip install --quiet uv
+	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
+	@$(LOCK) requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
+
+clean: ## Remove what the other targets made, the virtual environment too
+	@rm -rf .venv .cache demo
+
+.venv/.user: requirements.lock
+	@echo 'Setting up .venv: this takes a few minutes, once.'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) requirements.lock
+	@touch $@
+
+.venv/.developer: requirements-dev.lock .venv/.user
+	@echo 'Adding the test tools to .venv.'
+	@$(PIP) requirements-dev.lock
+	@touch $@
