@@ -1,0 +1,155 @@
+"""The commands, their errors and their exit codes."""
+
+import argparse
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from spark_job import __version__
+from spark_job.errors import RunError, UserError
+from spark_job.progress import Stages
+from spark_job.settings import Settings, new_run_id, parse_components
+
+_EXAMPLES = """\
+examples:
+  python -m spark_job run --input photos --output results
+  python -m spark_job run --input s3://bucket/photos --output s3://bucket/results --components 200
+  python -m spark_job demo
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 for success, 2 for a mistake of the user's, 1 for a failed run."""
+    options = _parser().parse_args(arguments)
+    # Its own handle on standard error: C++ libraries are silenced on the usual one while they load.
+    console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1))
+    try:
+        options.command(options, console)
+    except UserError as error:
+        return _say(error, 2)
+    except RunError as error:
+        return _say(error, 1)
+    except KeyboardInterrupt:
+        return _say("Interrupted; nothing was published.", 1)
+    except Exception as error:
+        traceback.print_exc()
+        return _say(f"The run failed: {(str(error) or type(error).__name__).splitlines()[0]}", 1)
+    return 0
+
+
+def _say(sentence: object, code: int) -> int:
+    print(f"fruits: {sentence}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m spark_job",
+        description="Image features of fruit photos with Spark: MobileNetV2, PCA, Parquet.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fruits {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="compute the features of a folder of photos"))
+    _add_compile(commands.add_parser("compile", help="make the model file that a cluster runs, from weights"))
+    _add_demo(commands.add_parser("demo", help="run on photos that it draws itself"))
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    add = parser.add_argument
+    add("--input", required=True, metavar="URI", help="photos, as LABEL/PHOTO.jpg: a folder or s3://bucket/prefix")
+    add("--output", required=True, metavar="URI", help="where runs go: a folder or s3://bucket/prefix")
+    _add_model(parser)
+    add(
+        "--components",
+        default=str(defaults["components"]),
+        help="how many to keep, or the share of the variance (default: %(default)s)",
+    )
+    add("--standardize", action="store_true", help="divide features by their standard deviation before PCA")
+    add(
+        "--max-rejected",
+        type=float,
+        default=defaults["max_rejected"],
+        metavar="SHARE",
+        help="the share of unusable images above which the run fails (default: %(default)s)",
+    )
+    add("--run-id", metavar="ID", help="the run's name (default: the time and some letters)")
+    add("--recompute", action="store_true", help="compute also what the last run has computed already")
+    parser.set_defaults(command=_run)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="imagenet, random, or the path or S3 URI of a MobileNetV2 .h5 file or compiled model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("litert", "tensorflow"),
+        default="litert",
+        help="what runs the network (default: %(default)s)",
+    )
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write")
+    parser.set_defaults(command=_compile)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where to (default: %(default)s)")
+    parser.set_defaults(command=_demo)
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    settings = Settings(
+        input=options.input,
+        output=options.output,
+        weights=options.weights,
+        engine=options.engine,
+        components=parse_components(options.components),
+        standardize=options.standardize,
+        max_rejected=options.max_rejected,
+        run_id=options.run_id or new_run_id(),
+        recompute=options.recompute,
+    )
+    _execute(settings, console)
+
+
+def _execute(settings: Settings, console: Console) -> None:
+    from spark_job.run import run
+    from spark_job.summary import summary
+
+    print(summary(run(settings, Stages(console))))
+
+
+def _compile(options: argparse.Namespace, console: Console) -> None:
+    from spark_job import model
+
+    with Stages(console).stage("model"):
+        compiled = model.load(options.weights, options.engine)
+    options.output.write_bytes(compiled.to_bytes())
+
+
+def _demo(options: argparse.Namespace, console: Console) -> None:
+    from spark_job import demo, model
+
+    photos = options.folder / "photos"
+    with Stages(console).stage("photos"):
+        demo.draw(photos)
+    settings = Settings(input=str(photos), output=str(options.folder / "results"))
+    try:
+        _execute(settings, console)
+    except model.WeightsUnavailableError as error:
+        console.print(f"{error}\nGoing on with random weights: the job works the same, its features mean nothing.")
+        _execute(dataclasses.replace(settings, weights="random"), console)

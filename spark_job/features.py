@@ -1,0 +1,156 @@
+"""The feature stage: a plan goes in; for every image its features, or the reason why it has none, come out."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.accumulators import Accumulator
+from pyspark.broadcast import Broadcast
+from pyspark.sql import DataFrame
+
+from spark_job.images import Reason, RejectedImageError, check_size, decode
+from spark_job.model import Model, extractor
+from spark_job.plan import PHOTOS
+from spark_job.store import LISTING, Store, open_store
+
+OUTCOMES = f"{PHOTOS}, features array<float>, reason string, detail string"
+"""Columns of an outcome: the photo as it was read, and either its features or a reason and its detail."""
+
+_SCHEMA = pa.schema(
+    [
+        LISTING.field("path"),
+        ("label", pa.string()),
+        LISTING.field("size"),
+        LISTING.field("modified"),
+        ("features", pa.list_(pa.float32())),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+_CHUNK = 64
+_READERS = 16
+_BYTES_AHEAD = 32 * 2**20
+_TASKS_A_CORE = 8
+_IMAGES_A_TASK = (64, 4_000)
+
+
+class Photo(NamedTuple):
+    """One row of the plan."""
+
+    path: str
+    label: str | None
+    size: int
+    modified: object
+
+
+Read = tuple[Photo, bytes | RejectedImageError]
+
+
+def compute(
+    plan: DataFrame, images: int, source: str, model: "Broadcast[Model]", done: "Accumulator[int]"
+) -> DataFrame:
+    """Return the outcome of every image of a plan.
+
+    Only the plan passes through Spark: each task reads its own images, many at a time, while the network works on
+    those that have arrived.
+
+    Parameters
+    ----------
+    plan
+        Columns PHOTOS.
+    images
+        How many rows that is.
+    source
+        The URI of the store that the paths are relative to.
+    model
+        The broadcast model.
+    done
+        Counts the images of finished tasks.
+    """
+    tasks = task_count(images, plan.sparkSession.sparkContext.defaultParallelism)
+    return plan.repartition(tasks).mapInArrow(partial(_task, source, model, done), OUTCOMES)
+
+
+def task_count(images: int, cores: int) -> int:
+    """Return a number of tasks: enough a core to even out slow ones, none so small that its start would show."""
+    smallest, largest = _IMAGES_A_TASK
+    size = min(max(images // (cores * _TASKS_A_CORE), smallest), largest)
+    return max(1, -(-images // size))
+
+
+def _task(
+    source: str, model: "Broadcast[Model]", done: "Accumulator[int]", batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    store = open_store(source)
+    extract = extractor(model.value)
+    photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
+    with ThreadPoolExecutor(_READERS) as pool:
+        reads = read_ahead(pool, store, photos)
+        while chunk := list(islice(reads, _CHUNK)):
+            decoded = [(photo, _pixels(content)) for photo, content in chunk]
+            pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
+            yield _outcomes(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
+            done.add(len(chunk))
+
+
+def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:
+    """Yield photos with their bytes, in order, while the next ones are being read.
+
+    At most two reads a thread and about 32 MiB are under way or waiting, whatever the photos' sizes.
+    """
+    waiting: deque[tuple[Photo, Future[Read]]] = deque()
+    ahead = 0
+    for photo in photos:
+        waiting.append((photo, pool.submit(_read, store, photo)))
+        ahead += photo.size
+        while waiting and (len(waiting) >= 2 * _READERS or ahead > _BYTES_AHEAD):
+            first, read = waiting.popleft()
+            ahead -= first.size
+            yield read.result()
+    for _, read in waiting:
+        yield read.result()
+
+
+def _read(store: Store, photo: Photo) -> Read:
+    try:
+        check_size(photo.size)
+        stored = store.read(photo.path)
+    except RejectedImageError as error:
+        return photo, error
+    except FileNotFoundError:
+        return photo, RejectedImageError(Reason.MISSING, "it was listed, and gone when it was to be read")
+    except PermissionError:
+        return photo, RejectedImageError(Reason.DENIED, "the job is not allowed to read it")
+    except OSError as error:
+        return photo, RejectedImageError(Reason.UNREADABLE, f"reading failed: {error}")
+    return photo._replace(size=len(stored.data), modified=stored.modified), stored.data
+
+
+def _pixels(content: bytes | RejectedImageError) -> NDArray[np.uint8] | RejectedImageError:
+    if isinstance(content, RejectedImageError):
+        return content
+    try:
+        return decode(content)
+    except RejectedImageError as error:
+        return error
+
+
+def _outcomes(
+    decoded: list[tuple[Photo, NDArray[np.uint8] | RejectedImageError]], features: Iterator[NDArray[np.float32]]
+) -> pa.RecordBatch:
+    rows: list[tuple[object, ...]] = []
+    for photo, image in decoded:
+        if isinstance(image, RejectedImageError):
+            rows.append((*photo, None, str(image.reason), image.detail))
+        else:
+            rows.append((*photo, next(features), None, None))
+    columns = zip(*rows, strict=True)
+    return pa.record_batch(
+        [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
+    )

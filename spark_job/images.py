@@ -1,0 +1,117 @@
+"""From the bytes of a photo to the pixels that the network wants, or to the reason why there are none."""
+
+import io
+import warnings
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+SIDE = 224
+"""The network's input, in pixels a side."""
+
+PREPROCESSING = f"1: upright, white behind transparency, RGB, bicubic to {SIDE}x{SIDE}, x / 127.5 - 1"
+"""What is done to an image before the network; a change here makes old features stale, so count it up."""
+
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 100_000_000
+
+_FORMATS = ("JPEG", "PNG", "WEBP")
+_THUMBNAIL_SIDE = 64
+
+
+class Reason(StrEnum):
+    """Why an image is rejected; the closed list of ``rejected.reason``."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too large"
+    UNSUPPORTED = "unsupported"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+    DENIED = "denied"
+
+
+class RejectedImageError(Exception):
+    """An image that has no features."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def check_size(size: int) -> None:
+    """Reject an image by its size in bytes, so that nobody fetches what nobody will decode."""
+    if size == 0:
+        raise RejectedImageError(Reason.EMPTY, "the file has no bytes")
+    if size > MAX_BYTES:
+        raise RejectedImageError(Reason.TOO_LARGE, f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of a photo.
+
+    Parameters
+    ----------
+    data
+        A JPEG, PNG or WebP file.
+
+    Returns
+    -------
+    ndarray of uint8, shape (224, 224, 3)
+        The photo upright, RGB, squeezed to a square as the usual notebook does.
+
+    Raises
+    ------
+    RejectedImageError
+        Whatever is wrong with the bytes; no other exception is raised for any input.
+    """
+    return np.asarray(_rgb(data, SIDE).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def thumbnail(data: bytes) -> bytes:
+    """Return a small JPEG of a photo, without any of its metadata; raises as :func:`decode` does."""
+    image = _rgb(data, _THUMBNAIL_SIDE)
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    clean = Image.fromarray(np.asarray(image))
+    out = io.BytesIO()
+    clean.save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _rgb(data: bytes, side: int) -> Image.Image:
+    """Return a photo upright and in RGB, at any size not below ``side``."""
+    check_size(len(data))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes, which are checked here, and of odd metadata
+            return _upright_rgb(data, side)
+    except RejectedImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise RejectedImageError(Reason.UNSUPPORTED, "not a JPEG, PNG or WebP file") from error
+    except Image.DecompressionBombError as error:
+        raise RejectedImageError(Reason.TOO_LARGE, str(error)) from error
+    except Exception as error:
+        # Pillow's decoders raise whatever their format's code does: OSError, SyntaxError, ValueError, struct.error, ...
+        cut = "truncated" in str(error).lower()
+        raise RejectedImageError(Reason.TRUNCATED if cut else Reason.UNREADABLE, str(error)) from error
+
+
+def _upright_rgb(data: bytes, side: int) -> Image.Image:
+    image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; at most {MAX_PIXELS:,} are decoded")
+    if isinstance(image, ImageFile.ImageFile):
+        image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decodes at 1/2, 1/4 or 1/8, a fraction of the work
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")

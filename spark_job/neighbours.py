@@ -1,0 +1,31 @@
+"""Nearest neighbours among feature vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def agreement(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | None:
+    """Return how well labels hold together: the share of rows whose nearest other row has the same label.
+
+    Parameters
+    ----------
+    vectors
+        Shape (n, d); Euclidean distances, n x n of them at once.
+    labels
+        One a row.
+
+    Returns
+    -------
+    float or None
+        From 0 to 1; None where there are fewer than two labels or two rows, and so no question.
+    """
+    if len(set(labels)) < 2:
+        return None
+    named = np.array([label or "" for label in labels])
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    distances = squares - 2.0 * (vectors @ vectors.T)  # the row's own square changes no order
+    np.fill_diagonal(distances, np.inf)
+    return float((named[distances.argmin(axis=1)] == named).mean())

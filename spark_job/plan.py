@@ -1,0 +1,102 @@
+"""What there is to compute: the images of the input, and which of them an earlier run has computed already."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+
+from spark_job.errors import UserError
+from spark_job.store import LISTING, Store, open_store
+
+PHOTOS = "path string, label string, size long, modified timestamp"
+"""Columns of a photo: where it is below the input, its parent folder, bytes, time of last modification."""
+
+_SCHEMA = pa.schema([LISTING.field("path"), ("label", pa.string()), LISTING.field("size"), LISTING.field("modified")])
+_IMAGE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
+_SAME = ["path", "size", "modified"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images of a run, each in exactly one of ``new`` (columns PHOTOS) and ``reused`` (with ``features``)."""
+
+    new: DataFrame
+    reused: DataFrame | None
+    found: int
+    to_compute: int
+
+
+def check(store: Store) -> list[str]:
+    """Return the folders directly below an input.
+
+    Raises
+    ------
+    UserError
+        If the place does not exist or cannot be listed.
+    """
+    try:
+        return store.folders()
+    except FileNotFoundError as error:
+        raise UserError(f"The input {store.uri} does not exist; give a folder or an S3 prefix with photos.") from error
+    except NotADirectoryError as error:
+        raise UserError(f"The input {store.uri} is a file; give the folder that the photos are in.") from error
+    except OSError as error:
+        raise UserError(f"The input {store.uri} cannot be listed: {error}.") from error
+
+
+def list_images(spark: SparkSession, store: Store) -> DataFrame:
+    """Return the images below a store, one Spark task a folder, so that the driver never holds the list."""
+    folders = [None, *check(store)]
+    names = spark.createDataFrame(pa.table({"folder": pa.array(folders, pa.string())}).to_pandas(), "folder string")
+    uri = store.uri
+
+    def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for folder in batch.column(0).to_pylist():
+                for listed in open_store(uri).listing(folder):
+                    yield _images(listed)
+
+    return names.repartition(len(folders)).mapInArrow(task, PHOTOS)
+
+
+def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows of a listing that are images, with their labels."""
+    paths = listed.column("path").to_pylist()
+    chosen = listed.filter(pa.array([bool(_IMAGE.search(path)) for path in paths], pa.bool_()))
+    labels = pa.array([label_of(path) for path in chosen.column("path").to_pylist()], pa.string())
+    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=_SCHEMA)
+
+
+def label_of(path: str) -> str | None:
+    """Return the name of the folder that a photo is in; None where it is in none."""
+    return path.split("/")[-2] if "/" in path else None
+
+
+def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
+    """Compare the images with the features of an earlier run.
+
+    Parameters
+    ----------
+    photos
+        From :func:`list_images`; it is cached, so that every stage sees one listing.
+    earlier
+        The ``features`` table of the run to reuse, or None.
+
+    Raises
+    ------
+    UserError
+        If there is no image.
+    """
+    photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
+    found = photos.count()
+    if not found:
+        raise UserError(
+            f"There is no image in {store.uri}; photos end in .jpg, .jpeg, .png or .webp, in any folder below it."
+        )
+    if earlier is None:
+        return Plan(photos, None, found, found)
+    new = photos.join(earlier.select(_SAME), _SAME, "left_anti").persist(StorageLevel.MEMORY_AND_DISK)
+    return Plan(new, earlier.join(photos.select(_SAME), _SAME, "left_semi"), found, new.count())

@@ -1,0 +1,94 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line now and then in a log."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+_LOOK_SECONDS = 0.2
+_LOG_SECONDS = 30.0
+
+
+@dataclass
+class Stages:
+    """Times the stages of a run and shows how far each has come.
+
+    Parameters
+    ----------
+    console
+        Where to: standard error, as a rule, so that standard output holds the result alone.
+    log_seconds
+        How often a long stage says a line in a log.
+    """
+
+    console: Console
+    log_seconds: float = _LOG_SECONDS
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, images: int = 0, done: Callable[[], int] = lambda: 0) -> Iterator[None]:
+        """Time a stage; with a number of images, show how many are done, how fast, and the time left."""
+        began = time.monotonic()
+        show = self._bar if self.console.is_terminal else self._lines
+        stop = threading.Event()
+        watcher = threading.Thread(target=show, args=(name, images, done, stop), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
+            self.seconds[name] = time.monotonic() - began
+
+    def _bar(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
+        columns = (
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=30),
+            _Images(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=images or None)
+            while not stop.wait(_LOOK_SECONDS):
+                progress.update(task, completed=done())
+            progress.update(task, total=images or 1, completed=images or 1)
+
+    def _lines(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
+        began = time.monotonic()
+        while not stop.wait(self.log_seconds):
+            said = describe(done(), images, time.monotonic() - began) if images else "working"
+            self.console.print(f"{name}: {said}", soft_wrap=True)
+        self.console.print(f"{name}: done in {time.monotonic() - began:.1f} s", soft_wrap=True)
+
+
+class _Images(ProgressColumn):
+    """Count, speed and time left, for a stage that counts images."""
+
+    def render(self, task: Task) -> Text:
+        images = int(task.total or 0)
+        return Text(describe(int(task.completed), images, task.elapsed or 0) if images > 1 else "")
+
+
+def describe(done: int, images: int, seconds: float) -> str:
+    """Return how far a stage has come, in words: count, images a second, time left."""
+    said = f"{done:,} of {images:,} images"
+    if not done or seconds <= 0:
+        return said
+    speed = done / seconds
+    said += f", {speed:,.0f} images/s"
+    return said if done >= images else f"{said}, {duration((images - done) / speed)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

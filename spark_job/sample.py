@@ -1,0 +1,70 @@
+"""A sample of a run's images, small enough for the driver: what the report draws and measures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_job.images import RejectedImageError, thumbnail
+from spark_job.moments import Components
+from spark_job.neighbours import agreement
+from spark_job.report import Point
+from spark_job.store import Store
+
+_ROWS = 2_000
+_THUMBNAILS = 60
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sampled images: ``features`` has shape (n, 1280), ``projected`` (n, k)."""
+
+    paths: list[str]
+    labels: list[str | None]
+    features: NDArray[np.float32]
+    projected: NDArray[np.float32]
+
+    @property
+    def agreement_features(self) -> float | None:
+        """How well labels hold together before PCA."""
+        return agreement(self.features, self.labels)
+
+    @property
+    def agreement_components(self) -> float | None:
+        """How well labels hold together after PCA."""
+        return agreement(self.projected, self.labels)
+
+    def points(self, source: Store) -> list[Point]:
+        """Return the sample on its first two components, with thumbnails of as many labels as possible."""
+        chosen = self._one_a_label_first()[:_THUMBNAILS]
+        pictures = {index: _thumbnail(source, self.paths[index]) for index in chosen}
+        plane = np.pad(self.projected, ((0, 0), (0, 1)))[:, :2]
+        return [
+            Point(path, label, float(x), float(y), pictures.get(index))
+            for index, (path, label, (x, y)) in enumerate(zip(self.paths, self.labels, plane, strict=True))
+        ]
+
+    def _one_a_label_first(self) -> list[int]:
+        """Return all indices: the first image of each label, then the second of each, and so on."""
+        seen: dict[str | None, int] = {}
+        turns = []
+        for index, label in enumerate(self.labels):
+            seen[label] = seen.get(label, 0) + 1
+            turns.append((seen[label], index))
+        return [index for _, index in sorted(turns)]
+
+
+def draw(features: DataFrame, components: Components) -> Sample:
+    """Return at most 2,000 images, those whose paths hash lowest: equal inputs give equal samples."""
+    rows = features.orderBy(F.xxhash64("path"), "path").limit(_ROWS).select("path", "label", "features").collect()
+    vectors = np.array([row.features for row in rows], np.float32)
+    return Sample([row.path for row in rows], [row.label for row in rows], vectors, components.project(vectors))
+
+
+def _thumbnail(source: Store, path: str) -> bytes | None:
+    try:
+        return thumbnail(source.read(path).data)
+    except (OSError, RejectedImageError):  # it was there a moment ago; the map can do without
+        return None

@@ -1,0 +1,93 @@
+"""What a run is asked to do, checked before anything starts."""
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from spark_job.errors import UserError
+
+Engine = Literal["litert", "tensorflow"]
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and that no other run will draw."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def parse_components(text: str) -> int | float:
+    """Read a number of components (``200``) or a share of the variance to keep (``0.95``), as scikit-learn does.
+
+    Raises
+    ------
+    UserError
+        If it is neither a positive integer nor a number strictly between 0 and 1.
+    """
+    try:
+        value = int(text) if re.fullmatch(r"[+-]?\d+", text.strip()) else float(text)
+    except ValueError:
+        value = 0
+    if (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value < 1):
+        return value
+    raise UserError(
+        f"components is {text}; give a number of components such as 200, or the share of the variance to keep, "
+        "above 0 and below 1, such as 0.95."
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run.
+
+    Parameters
+    ----------
+    input, output
+        A local folder or ``s3://bucket/prefix``.
+    weights
+        ``imagenet`` (Keras's official file), ``random``, or the path or URI of a weights file or compiled model.
+    engine
+        What runs the network: ``litert`` or ``tensorflow``.
+    components
+        How many principal components to keep, or, below 1, the share of the variance.
+    standardize
+        Whether to divide each feature by its standard deviation before PCA.
+    max_rejected
+        The share of rejected images above which the run fails, from 0 to 1.
+    run_id
+        The name of the run; a new one by default.
+    recompute
+        Whether to compute every image, even those that an earlier run has.
+
+    Raises
+    ------
+    UserError
+        If a value is out of range.
+    """
+
+    input: str
+    output: str
+    weights: str = "imagenet"
+    engine: Engine = "litert"
+    components: int | float = 0.95
+    standardize: bool = False
+    max_rejected: float = 0.05
+    run_id: str = field(default_factory=new_run_id)
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        parse_components(str(self.components))
+        if self.engine not in get_args(Engine):
+            raise UserError(f"engine is {self.engine}; give one of {', '.join(get_args(Engine))}.")
+        if not 0 <= self.max_rejected <= 1:
+            raise UserError(f"max-rejected is {self.max_rejected}; give a share of the images from 0 to 1.")
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise UserError(
+                f"run-id is {self.run_id!r}; give at most 128 letters, digits, dots, dashes and underscores, "
+                "the first one a letter or a digit."
+            )
+        for name in ("input", "output", "weights"):
+            if not getattr(self, name).strip():
+                raise UserError(f"{name} is empty; give a path or an S3 URI.")

@@ -1,0 +1,30 @@
+"""The few lines that a run ends with on a terminal."""
+
+from spark_job.manifest import Manifest
+from spark_job.progress import duration
+
+
+def summary(manifest: Manifest) -> str:
+    """Return what a person wants to know of a run, a line each."""
+    return "\n".join(f"{name:<10}{value}" for name, value in _lines(manifest).items())
+
+
+def _lines(manifest: Manifest) -> dict[str, str]:
+    counts, pca = manifest.counts, manifest.pca
+    lines = {
+        "run": manifest.run_id,
+        "images": f"{counts.found:,} found = {counts.featurised:,} featurised + {counts.reused:,} reused "
+        f"+ {counts.rejected:,} rejected",
+    }
+    if manifest.rejected:
+        lines["rejected"] = ", ".join(f"{count:,} {reason}" for reason, count in manifest.rejected.items())
+    lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"
+    if pca.agreement_features is not None and pca.agreement_components is not None:
+        lines["1-NN"] = f"{pca.agreement_features:.1%} agree on features, {pca.agreement_components:.1%} after PCA"
+    lines["time"] = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in manifest.seconds.items())
+    if counts.featurised:
+        lines["speed"] = f"{manifest.images_per_second:,.0f} images/s"
+    meaning = " (random: the features mean nothing)" if manifest.model.meaningless else ""
+    lines["weights"] = f"{manifest.model.weights}, on {manifest.model.engine}{meaning}"
+    lines["report"] = f"{manifest.output}/runs/{manifest.run_id}/report.html"
+    return lines
