@@ -1,12 +1,18 @@
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageStat, UnidentifiedImageError
 
 from spark_job.demo import draw
+from spark_job.demo.backgrounds import BACKGROUNDS
+from spark_job.demo.fruits import FRUITS
+from spark_job.demo.scene import Array, Patch, Scene, ink, mix, step
 
 BROKEN = {"Banana/cut-short.jpg", "Lemon/shopping-list.jpg"}
 
@@ -100,3 +106,45 @@ def test_one_file_is_cut_short_and_one_is_no_photo(photos: Path) -> None:
         image.load()
     with pytest.raises(UnidentifiedImageError):
         Image.open(photos / "Lemon/shopping-list.jpg")
+
+
+@pytest.mark.parametrize("label", FRUITS)
+def test_a_fruit_fills_its_photo_and_stays_within_it(label: str) -> None:
+    for seed in range(4):
+        scene = Scene((120, 160), np.random.default_rng(seed), FRUITS[label][0])
+        FRUITS[label][1](scene)
+        cover = scene.cover
+        assert cover.min() >= 0
+        assert cover.max() <= 1 + 1e-6
+        assert 0.07 < cover.mean() < 0.6
+        border = np.concatenate([cover[0], cover[-1], cover[:, 0], cover[:, -1]])
+        assert border.mean() < 0.25
+        assert np.isfinite(scene.colour).all()
+        assert not scene.colour[:, cover == 0].any()
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_a_background_is_light_of_the_size_asked_for(background: Callable[..., Array]) -> None:
+    light = background(np.random.default_rng(1), (90, 120))
+    assert light.shape == (3, 90, 120)
+    assert light.min() >= 0
+    assert 0.02 < light.mean() < 1.1
+
+
+@given(st.lists(st.floats(0.8, 1.2), min_size=2, max_size=9))
+@settings(deadline=None, max_examples=25)
+def test_an_outline_passes_through_its_radii(radii: list[float]) -> None:
+    angles, nowhere = np.linspace(0, np.pi, len(radii)), slice(0)
+    x, y = np.sin(angles) * radii, -np.cos(angles) * radii
+    scene = Scene((8, 8), np.random.default_rng(0))
+    for side in (-1, 1):
+        assert Patch(scene, nowhere, nowhere, side * x, y).outline(radii) == pytest.approx(1, abs=5e-3)
+
+
+def test_mix_and_step_hold_at_their_ends() -> None:
+    red, green = ink("#ff0000"), ink("#00ff00")
+    assert red.ravel().tolist() == [1, 0, 0]
+    assert mix(red, green, -1).tolist() == red.tolist()
+    assert mix(red, green, 2).tolist() == green.tolist()
+    assert step(np.array([0.0, 1, 2, 3, 4]), 1, 3).tolist() == [0, 0, 0.5, 1, 1]
+    assert step(np.array([1.0, 3]), 3, 1).tolist() == [1, 0]

@@ -39,7 +39,7 @@ def apple(scene: Scene, skin: Colour, blush: Colour, freckles: float) -> None:
     rho = patch.outline([0.74, 0.93, 1.04 * wide, wide, 0.95, 0.93, 0.86])
     across, _ = around(patch, 1.05, 1.05)
     colour = mix(scene.vary(skin), scene.vary(blush), scene.streaks(across, 90) * patch.noise(4) ** 2)
-    colour = mix(colour, ink("#f3e6b0"), freckles * step(patch.noise(60), 0.92, 1.05))
+    colour = mix(colour, ink("#f3e6b0"), freckles * step(patch.noise(110), 0.95, 1.05))
     hollow = np.exp(-((patch.x / 0.3) ** 2) - ((patch.y + 0.66) / 0.13) ** 2)
     colour = mix(colour, ink("#5c5a1c"), 0.85 * hollow)
     patch.paint(rho, colour, gloss=0.5)

@@ -78,7 +78,7 @@ def _photo(label: str, turn: int, seed: list[int], suffix: str) -> bytes:
         canvas = size[0] // 2, size[1] // 2
     else:
         size = SMALL[rng.integers(len(SMALL))]
-        canvas = size[0] * 3 // 2, size[1] * 3 // 2
+        canvas = size[0] * 7 // 5, size[1] * 7 // 5
     picture = _picture(label, rng, canvas).resize(size, Image.Resampling.LANCZOS)
     exif = Image.Exif()
     if sideways:

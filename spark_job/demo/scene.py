@@ -121,7 +121,7 @@ class Patch:
         side = np.sign(radius)
         along = np.arctan2(self.x * side, (self.y + radius) * side) * radius
         offset = np.hypot(self.x, self.y + radius) * side - radius
-        half = np.interp(along, np.linspace(-1, 1, len(widths)), widths, left=0, right=0).astype(np.float32)
+        half = np.interp(along, np.linspace(-1, 1, len(widths)), widths).astype(np.float32)
         across = np.clip(offset / np.maximum(half, 1e-3), -4, 4)
         over = np.maximum(np.abs(along) - 1, 0) / max(widths[-1], widths[0], 0.02)
         return np.hypot(across, over), along, across
@@ -195,7 +195,7 @@ class Scene:
     def sprout(self, x: float, y: float, turn: float, length: float) -> Patch:
         """Return the window around a limb that grows from (x, y) towards ``turn`` (0: right, -pi/2: up)."""
         half = length / 2
-        return self.patch(x + np.cos(turn) * half, y + np.sin(turn) * half, turn, reach=1.25, scale=half)
+        return self.patch(x + np.cos(turn) * half, y + np.sin(turn) * half, turn, reach=1.15, scale=half)
 
     def streaks(self, place: Array, count: int) -> Array:
         """Return noise that depends on ``place`` only, ``count`` values in [0, 1] between -1 and 1."""
