@@ -90,7 +90,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         default="imagenet",
-        help="imagenet, random, or the path or S3 URI of a MobileNetV2 .h5 file or compiled model (default: %(default)s)",
+        help="imagenet, random, or the path or URI of a MobileNetV2 .h5 file or compiled model (default: %(default)s)",
     )
     parser.add_argument(
         "--engine",

@@ -26,7 +26,7 @@ class ModelRecord:
     """The network that made the features.
 
     ``digest`` covers the broadcast payload and the preprocessing: equal digests mean equal features.
-    ``weights`` is ``imagenet``, ``random`` or where the file came from; ``weights_sha256`` is of the weights themselves.
+    ``weights`` is ``imagenet``, ``random`` or where the file came from, ``weights_sha256`` its digest.
     """
 
     engine: str

@@ -137,6 +137,7 @@ def _compile(weights: str, engine: Engine, h5: bytes | None) -> Model:
 def _network() -> Any:
     """Return MobileNetV2 up to its average pooling, (n, 224, 224, 3) -> (n, 1280), with no weights of use yet."""
     keras = _tensorflow().keras
+    keras.utils.clear_session()  # layers are named by number: a second network would differ in its names
     return keras.applications.MobileNetV2(input_shape=(SIDE, SIDE, 3), include_top=False, pooling="avg", weights=None)
 
 

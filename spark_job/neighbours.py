@@ -25,7 +25,8 @@ def agreement(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | No
     if len(set(labels)) < 2:
         return None
     named = np.array([label or "" for label in labels])
-    squares = np.einsum("ij,ij->i", vectors, vectors)
-    distances = squares - 2.0 * (vectors @ vectors.T)  # the row's own square changes no order
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)  # a far mean would cost the small distances their digits
+    squares = np.einsum("ij,ij->i", centred, centred)
+    distances = squares - 2.0 * (centred @ centred.T)  # the row's own square changes no order
     np.fill_diagonal(distances, np.inf)
     return float((named[distances.argmin(axis=1)] == named).mean())

@@ -16,6 +16,7 @@ PHOTOS = "path string, label string, size long, modified timestamp"
 
 _SCHEMA = pa.schema([LISTING.field("path"), ("label", pa.string()), LISTING.field("size"), LISTING.field("modified")])
 _IMAGE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
+_TASKS_A_CORE = 4
 _SAME = ["path", "size", "modified"]
 
 
@@ -48,9 +49,9 @@ def check(store: Store) -> list[str]:
 
 
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
-    """Return the images below a store, one Spark task a folder, so that the driver never holds the list."""
+    """Return the images below a store, folders spread over Spark's tasks, so that the driver never holds the list."""
     folders = [None, *check(store)]
-    names = spark.createDataFrame(pa.table({"folder": pa.array(folders, pa.string())}).to_pandas(), "folder string")
+    names = spark.createDataFrame([(folder,) for folder in folders], "folder string")
     uri = store.uri
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -59,7 +60,8 @@ def list_images(spark: SparkSession, store: Store) -> DataFrame:
                 for listed in open_store(uri).listing(folder):
                     yield _images(listed)
 
-    return names.repartition(len(folders)).mapInArrow(task, PHOTOS)
+    tasks = min(len(folders), _TASKS_A_CORE * spark.sparkContext.defaultParallelism)
+    return names.repartition(tasks).mapInArrow(task, PHOTOS)
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:

@@ -35,15 +35,16 @@ class Stages:
         """Time a stage; with a number of images, show how many are done, how fast, and the time left."""
         began = time.monotonic()
         show = self._bar if self.console.is_terminal else self._lines
-        stop = threading.Event()
+        stop = threading.Event()  # set when the stage ends
         watcher = threading.Thread(target=show, args=(name, images, done, stop), daemon=True)
         watcher.start()
         try:
             yield
+            self.seconds[name] = time.monotonic() - began
         finally:
             stop.set()
             watcher.join()
-            self.seconds[name] = time.monotonic() - began
+        self.console.print(f"{name:<10} {duration(self.seconds[name])}", soft_wrap=True, highlight=False)
 
     def _bar(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
         columns = (
@@ -52,18 +53,16 @@ class Stages:
             _Images(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self.console) as progress:
+        with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(name, total=images or None)
             while not stop.wait(_LOOK_SECONDS):
                 progress.update(task, completed=done())
-            progress.update(task, total=images or 1, completed=images or 1)
 
     def _lines(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
         began = time.monotonic()
         while not stop.wait(self.log_seconds):
             said = describe(done(), images, time.monotonic() - began) if images else "working"
-            self.console.print(f"{name}: {said}", soft_wrap=True)
-        self.console.print(f"{name}: done in {time.monotonic() - began:.1f} s", soft_wrap=True)
+            self.console.print(f"{name:<10} {said}", soft_wrap=True, highlight=False)
 
 
 class _Images(ProgressColumn):
@@ -85,7 +84,9 @@ def describe(done: int, images: int, seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Return a time as a person says it: ``1.2 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -146,7 +146,7 @@ def moment(iso: str) -> str:
     return f"{when.day} {when:%B %Y, %H:%M} UTC"
 
 
-def setting(value: Any) -> str:  # noqa: ANN401 - settings hold any JSON value
+def setting(value: Any) -> str:
     """Return a setting's value as people write it.
 
     >>> [setting(v) for v in (None, True, 0.9, "s3://b/in", ["jpg"])]

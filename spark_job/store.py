@@ -4,9 +4,10 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ LISTING = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", p
 """Columns of a listing: path relative to the store, bytes, time of last modification."""
 
 _LISTING_ROWS = 10_000
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,11 @@ class Folder:
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
         """Yield listings; links are followed, but never around a loop, and a broken link is listed as an object."""
-        rows: list[tuple[str, os.stat_result]] = []
-        for row in self._walk(self._root / (folder or ""), deep=folder is not None, above=()):
-            rows.append(row)
-            if len(rows) == _LISTING_ROWS:
-                yield self._batch(rows)
-                rows = []
-        yield self._batch(rows)
+        found = self._walk(self._root / (folder or ""), deep=folder is not None, above=())
+        while rows := list(islice(found, _LISTING_ROWS)):
+            yield _batch(rows)
 
-    def _walk(self, folder: Path, deep: bool, above: tuple[Path, ...]) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(self, folder: Path, deep: bool, above: tuple[Path, ...]) -> Iterator[tuple[str, int, datetime]]:
         real = folder.resolve()
         if real in above:
             return
@@ -105,26 +103,15 @@ class Folder:
             ordered = sorted(entries, key=lambda entry: entry.name)
         for entry in ordered:
             if not entry.is_dir():
-                yield os.path.relpath(entry.path, self._root), entry.stat(follow_symlinks=_leads_somewhere(entry))
+                stat = entry.stat(follow_symlinks=_leads_somewhere(entry))
+                yield os.path.relpath(entry.path, self._root), stat.st_size, _time(stat)
             elif deep:
                 yield from self._walk(Path(entry.path), deep, (*above, real))
-
-    @staticmethod
-    def _batch(rows: list[tuple[str, os.stat_result]]) -> pa.RecordBatch:
-        return pa.record_batch(
-            [
-                pa.array([path for path, _ in rows], pa.string()),
-                pa.array([stat.st_size for _, stat in rows], pa.int64()),
-                pa.array([stat.st_mtime_ns // 1000 for _, stat in rows], pa.int64()).cast(LISTING.field(2).type),
-            ],
-            schema=LISTING,
-        )
 
     def read(self, path: str) -> Stored:
         """Return a file's bytes."""
         with (self._root / path).open("rb") as file:
-            modified = os.fstat(file.fileno()).st_mtime_ns // 1000
-            return Stored(file.read(), datetime.fromtimestamp(modified / 1e6, UTC))
+            return Stored(file.read(), _time(os.fstat(file.fileno())))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file under another name and rename it, so that it appears whole."""
@@ -145,6 +132,11 @@ class Folder:
             place(draft, target)
         finally:
             Path(draft).unlink(missing_ok=True)
+
+
+def _time(stat: os.stat_result) -> datetime:
+    """Return when a file was modified, to the microsecond, as Parquet keeps it."""
+    return _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000)
 
 
 def _leads_somewhere(entry: os.DirEntry[str]) -> bool:
@@ -177,11 +169,13 @@ class Bucket:
 
         with _plain_errors(self.uri):
             if folder is None:
-                objects = obstore.list_with_delimiter(self._store, return_arrow=True)["objects"]
-                yield _listing(pa.table(objects))
-                return
-            for batch in obstore.list(self._store, prefix=folder, chunk_size=_LISTING_ROWS, return_arrow=True):
-                yield _listing(pa.record_batch(batch))
+                chunks = iter([obstore.list_with_delimiter(self._store)["objects"]])
+            else:
+                chunks = obstore.list(self._store, prefix=folder, chunk_size=_LISTING_ROWS)
+            for chunk in chunks:
+                # Whole seconds: a GET's Last-Modified header, which reuse compares with, has no more.
+                rows = [(meta["path"], meta["size"], meta["last_modified"].replace(microsecond=0)) for meta in chunk]
+                yield _batch(rows)
 
     def read(self, path: str) -> Stored:
         """Return an object's bytes."""
@@ -189,7 +183,7 @@ class Bucket:
 
         with _plain_errors(f"{self.uri}/{path}"):
             answer = obstore.get(self._store, path)
-            return Stored(answer.bytes().to_bytes(), answer.meta["last_modified"])
+            return Stored(answer.bytes().to_bytes(), answer.meta["last_modified"].replace(microsecond=0))
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object."""
@@ -206,10 +200,10 @@ class Bucket:
             obstore.put(self._store, path, data, mode="create")
 
 
-def _listing(objects: pa.Table | pa.RecordBatch) -> pa.RecordBatch:
-    columns = [objects.column(name) for name in ("path", "size", "last_modified")]
-    table = pa.table(columns, names=LISTING.names).cast(LISTING).combine_chunks()
-    return pa.record_batch([column.chunk(0) if column.num_chunks else [] for column in table.columns], schema=LISTING)
+def _batch(rows: Sequence[tuple[str, int, datetime]]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)]
+    return pa.record_batch(arrays, schema=LISTING)
 
 
 def _session() -> dict[str, Any]:

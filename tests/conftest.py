@@ -1,0 +1,108 @@
+"""What the tests share: one Spark, one network, the real photos where there are any, an S3 on this machine."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_job import model, session
+from spark_job.model import Model
+
+_DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's workers inherit where S3 is
+    spark = session.start()
+    yield spark
+    spark.stop()
+
+
+@pytest.fixture(scope="session")
+def network() -> Model:
+    """The network with random weights, which need no download."""
+    return model.load("random", "litert")
+
+
+@pytest.fixture(scope="session")
+def network_file(network: Model, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, compiled to a file, so that a run need not load TensorFlow."""
+    file = tmp_path_factory.mktemp("network") / "random.zip"
+    file.write_bytes(network.to_bytes())
+    return str(file)
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """The folder of a sample of Fruits-360, with Training and Test in it."""
+    return _real("fruits-360-sample")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """ImageNet weights of MobileNetV2."""
+    return _real("weights/mobilenet_v2_imagenet_dequantised_no_top.h5")
+
+
+def _real(name: str) -> Path:
+    path = _DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set FRUITS_TEST_DATA to the folder of the real photos and weights")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """An empty S3, on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ministack.app"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(port, server)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", url)
+            patch.setenv("AWS_ALLOW_HTTP", "true")
+            patch.setenv("AWS_ACCESS_KEY_ID", "test")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "test")  # any will do there
+            patch.setenv("AWS_REGION", "eu-west-3")
+            patch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+            yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(300):
+        assert server.poll() is None, "the local S3 did not start"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the local S3 did not answer within 30 s")
+
+
+@pytest.fixture
+def s3(s3_url: str) -> str:
+    """The URI of an empty bucket of its own."""
+    import boto3
+
+    bucket = f"fruits-{time.time_ns()}"
+    region = {"LocationConstraint": "eu-west-3"}
+    boto3.client("s3", endpoint_url=s3_url).create_bucket(Bucket=bucket, CreateBucketConfiguration=region)
+    return f"s3://{bucket}"

@@ -1,0 +1,105 @@
+import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pyspark.sql import Row, SparkSession
+
+from spark_job import features, model, plan
+from spark_job.features import Photo, read_ahead, task_count
+from spark_job.images import decode
+from spark_job.model import Model
+from spark_job.store import Store, Stored, open_store
+
+
+def _photo(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 60, 3), np.uint8)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def _outcomes(spark: SparkSession, store: Store, network: Model) -> tuple[list[Row], int]:
+    made = plan.make(plan.list_images(spark, store), None, store)
+    done = spark.sparkContext.accumulator(0)
+    broadcast = spark.sparkContext.broadcast(network)
+    rows = features.compute(made.new, made.found, store.uri, broadcast, done).collect()
+    return sorted(rows, key=lambda row: row.path), done.value
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_every_image_has_features_or_a_reason(
+    spark: SparkSession, network: Model, tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    store = open_store(str(tmp_path) if place == "folder" else f"{request.getfixturevalue('s3')}/in")
+    good = {f"Apple/{number} é.jpg": _photo(number) for number in range(5)}
+    bad = {"Apple/empty.jpg": b"", "Pear/half.jpg": _photo(9)[:400], "Pear/text.png": b"hello"}
+    for path, data in (good | bad).items():
+        store.write(path, data)
+
+    rows, counted = _outcomes(spark, store, network)
+    assert counted == 8
+    assert {row.path: row.reason for row in rows if row.reason} == {
+        "Apple/empty.jpg": "empty",
+        "Pear/half.jpg": "truncated",
+        "Pear/text.png": "unsupported",
+    }
+    extract = model.extractor(network)
+    for row in rows:
+        assert row["size"] == len((good | bad)[row.path])
+        if row.path in good:
+            expected = extract(decode(good[row.path])[np.newaxis])[0]
+            np.testing.assert_allclose(row.features, expected, rtol=1e-5, atol=1e-5)
+        else:
+            assert row.features is None
+
+
+def test_a_folder_of_broken_files_has_no_features(spark: SparkSession, network: Model, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(b"no photo")
+    (tmp_path / "link.jpg").symlink_to("nowhere")
+    rows, _ = _outcomes(spark, open_store(str(tmp_path)), network)
+    assert [row.reason for row in rows] == ["unsupported"] * 3 + ["missing"]
+
+
+@given(st.integers(0, 10**7), st.integers(1, 512))
+def test_tasks_are_neither_many_nor_large(images: int, cores: int) -> None:
+    tasks = task_count(images, cores)
+    assert tasks >= 1
+    assert images <= tasks * 4_000
+    assert tasks == 1 or images / tasks >= 32
+
+
+class _SlowStore:
+    """A store that takes a while, and counts how many bytes are under way."""
+
+    uri = hadoop_uri = "slow"
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock = size, threading.Lock()
+        self.now = self.most = 0
+
+    def read(self, path: str) -> Stored:
+        with self._lock:
+            self.now += self._size
+            self.most = max(self.most, self.now)
+        time.sleep(0.001 * (hash(path) % 5))
+        return Stored(path.encode(), datetime.now(UTC))
+
+
+@pytest.mark.parametrize(("size", "bound"), [(1000, 32 * 1000), (8 * 2**20, 40 * 2**20)])
+def test_reading_ahead_keeps_the_order_and_a_bound(size: int, bound: int) -> None:
+    store = _SlowStore(size)
+    photos = [Photo(f"{number}.jpg", None, size, None) for number in range(100)]
+    with ThreadPoolExecutor(16) as pool:
+        for photo, (read, content) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]
+            assert read.path == photo.path
+            assert content == photo.path.encode()
+            store.now -= size
+    assert store.most <= bound

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from spark_job.errors import UserError
+from spark_job.moments import Moments, principal_components
+
+Rows = NDArray[np.float64]
+
+
+def _rows(count: int = 60, width: int = 12, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + rng.normal(size=width)
+
+
+def _merged(rows: Rows, cuts: list[int]) -> Moments:
+    first, *others = [Moments.of(part) for part in np.split(rows, sorted(cuts)) if len(part)]
+    for other in others:
+        first = first.merge(other)
+    return first
+
+
+@given(st.lists(st.integers(0, 60), max_size=8), st.integers(0, 5))
+def test_moments_do_not_depend_on_how_rows_are_split(cuts: list[int], seed: int) -> None:
+    rows = _rows(seed=seed)
+    merged = _merged(rows, cuts)
+    assert merged.count == 60
+    np.testing.assert_allclose(merged.mean, rows.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(merged.scatter, np.cov(rows.T) * 59, rtol=1e-9, atol=1e-9)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_merging_is_commutative(left: int, right: int) -> None:
+    a, b = Moments.of(_rows(left, seed=1)), Moments.of(_rows(right, seed=2))
+    ab, ba = a.merge(b), b.merge(a)
+    np.testing.assert_allclose(ab.scatter, ba.scatter, atol=1e-9)
+    np.testing.assert_allclose(ab.mean, ba.mean, atol=1e-12)
+
+
+@given(st.integers(1, 50), st.integers(1, 30))
+def test_moments_survive_bytes(count: int, width: int) -> None:
+    moments = Moments.of(_rows(count, width))
+    again = Moments.from_bytes(moments.to_bytes())
+    assert again.count == count
+    np.testing.assert_array_equal(again.mean, moments.mean)
+    np.testing.assert_array_equal(again.scatter, moments.scatter)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(_rows(), id="random"),
+        pytest.param(_rows(200, 3) @ np.random.default_rng(3).normal(size=(3, 12)), id="rank 3 of 12"),
+        pytest.param(_rows(8, 12), id="fewer rows than features"),
+        pytest.param(np.hstack([_rows(), np.full((60, 2), 7.0)]), id="constant columns"),
+        pytest.param(_rows() + 1e6, id="mean far from zero"),
+    ],
+)
+@pytest.mark.parametrize("standardize", [False, True])
+def test_components_are_those_of_scikit_learn(rows: Rows, standardize: bool) -> None:
+    k = 3
+    ours = principal_components(_merged(rows, [5, 6]), k, standardize)
+    scaled = StandardScaler().fit_transform(rows) if standardize else rows
+    theirs = PCA(k, svd_solver="full").fit(scaled)
+    np.testing.assert_allclose(ours.ratio[:k], theirs.explained_variance_ratio_, atol=1e-9)
+    signs = np.sign((ours.axes.T * theirs.components_).sum(axis=1))
+    np.testing.assert_allclose(ours.axes.T * signs[:, None], theirs.components_, atol=1e-6)
+    expected = theirs.transform(scaled) * signs
+    if standardize:  # scikit-learn divides by the population's deviation, Spark and we by the sample's
+        expected *= np.sqrt((len(rows) - 1) / len(rows))
+    np.testing.assert_allclose(ours.project(rows), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@given(st.floats(0.01, 0.999))
+@settings(max_examples=40)
+def test_a_share_keeps_as_few_components_as_reach_it(share: float) -> None:
+    rows = _rows(seed=4)
+    ours = principal_components(Moments.of(rows), share)
+    assert ours.k == PCA(share, svd_solver="full").fit(rows).n_components_
+    assert ours.variance_kept >= share
+    assert ours.ratio[: ours.k - 1].sum() < share
+
+
+def test_signs_make_the_largest_loading_positive() -> None:
+    axes = principal_components(Moments.of(_rows()), 12).axes
+    assert (axes[np.abs(axes).argmax(axis=0), range(12)] > 0).all()
+
+
+def test_equal_rows_have_one_empty_component() -> None:
+    ours = principal_components(Moments.of(np.ones((5, 4))), 0.95)
+    assert (ours.k, ours.variance_kept) == (1, 0.0)
+    assert np.isfinite(ours.project(np.ones((2, 4)))).all()
+
+
+def test_too_many_components_or_too_few_rows_are_refused() -> None:
+    with pytest.raises(UserError, match="13 components are more than 60 images of 12 features"):
+        principal_components(Moments.of(_rows()), 13)
+    with pytest.raises(UserError, match="6 components are more than 5 images"):
+        principal_components(Moments.of(_rows(5)), 6)
+    with pytest.raises(UserError, match="at least 2 images"):
+        principal_components(Moments.of(_rows(1)), 0.9)

@@ -1,0 +1,71 @@
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_job import plan
+from spark_job.errors import UserError
+from spark_job.store import open_store
+
+
+def _fill(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def _rows(table: DataFrame) -> list[tuple[str, str | None, int]]:
+    return sorted((row.path, row.label, row["size"]) for row in table.collect())
+
+
+def test_images_are_found_at_any_depth_and_labelled_by_their_folder(spark: SparkSession, tmp_path: Path) -> None:
+    _fill(tmp_path, ["root.jpg", "Apple/a.JPG", "Apple/notes.txt", "more/Red Pear/p.WebP", "more/x.jpeg", "Kiwi/k.gif"])
+    assert _rows(plan.list_images(spark, open_store(str(tmp_path)))) == [
+        ("Apple/a.JPG", "Apple", 11),
+        ("more/Red Pear/p.WebP", "Red Pear", 20),
+        ("more/x.jpeg", "more", 11),
+        ("root.jpg", None, 8),
+    ]
+
+
+def test_a_bucket_is_listed_as_a_folder_is(spark: SparkSession, s3: str) -> None:
+    store = open_store(f"{s3}/photos")
+    for name in ("Apple/a.jpg", "Apple/é b.png", "root.webp"):
+        store.write(name, b"123")
+    rows = _rows(plan.list_images(spark, store))
+    assert rows == [("Apple/a.jpg", "Apple", 3), ("Apple/é b.png", "Apple", 3), ("root.webp", None, 3)]
+
+
+@pytest.mark.parametrize("missing", ["nothing", "a.jpg"])
+def test_an_input_that_is_no_folder_is_refused(spark: SparkSession, tmp_path: Path, missing: str) -> None:
+    _fill(tmp_path, ["a.jpg"])
+    with pytest.raises(UserError, match=f"The input {tmp_path / missing} "):
+        plan.list_images(spark, open_store(str(tmp_path / missing)))
+
+
+def test_an_input_without_images_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    _fill(tmp_path, ["Apple/notes.txt"])
+    store = open_store(str(tmp_path))
+    with pytest.raises(UserError, match="There is no image"):
+        plan.make(plan.list_images(spark, store), None, store)
+
+
+def test_only_what_changed_is_new(spark: SparkSession, tmp_path: Path) -> None:
+    _fill(tmp_path, ["A/same.jpg", "A/gone.jpg", "A/longer.jpg", "A/touched.jpg"])
+    store = open_store(str(tmp_path))
+    earlier = plan.list_images(spark, store).withColumn("features", F.array(F.lit(1.0))).persist()
+    earlier.count()
+    (tmp_path / "A/gone.jpg").unlink()
+    (tmp_path / "A/longer.jpg").write_bytes(b"much longer than before")
+    os.utime(tmp_path / "A/touched.jpg", (0, 0))
+    _fill(tmp_path, ["A/added.jpg"])
+
+    made = plan.make(plan.list_images(spark, store), earlier, store)
+    assert (made.found, made.to_compute) == (4, 3)
+    assert [path for path, _, _ in _rows(made.new)] == ["A/added.jpg", "A/longer.jpg", "A/touched.jpg"]
+    assert made.reused is not None
+    assert [path for path, _, _ in _rows(made.reused)] == ["A/same.jpg"]
+    assert "features" in made.reused.columns

@@ -1,0 +1,95 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_job import publish
+from spark_job.errors import RunError, UserError
+from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.publish import RunFolder
+from spark_job.store import Store, open_store
+
+MANIFEST = Manifest(
+    run_id="one",
+    started="2026-11-22T05:00:00+00:00",
+    finished="2026-11-22T05:01:00+00:00",
+    input="photos",
+    output="results",
+    settings={"components": 0.95},
+    counts=Counts(found=10, featurised=7, reused=2, rejected=1),
+    rejected={"truncated": 1},
+    labels={"Äpfel": 9},
+    model=ModelRecord("litert", "imagenet", "0" * 64, "1" * 64, "1: ..."),
+    pca=PcaRecord(3, 0.95, False, 0.88, None, 9),
+    seconds={"features": 1.5},
+    images_per_second=7.0,
+    versions={"spark": "3.5.8"},
+    reused_from=None,
+)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return open_store(str(tmp_path / "results"))
+    return open_store(f"{request.getfixturevalue('s3')}/results")
+
+
+def test_a_manifest_survives_json() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 30))
+def test_counts_add_up_only_when_every_image_is_accounted_for(a: int, b: int, c: int, found: int) -> None:
+    assert Counts(found, a, b, c).add_up == (a + b + c == found)
+
+
+def test_publishing_points_at_the_run(output: Store) -> None:
+    assert publish.latest(output) is None
+    folder = RunFolder(output, "one")
+    folder.claim()
+    assert publish.latest(output) is None
+    folder.publish(MANIFEST, "<html>")
+    assert publish.latest(output) == MANIFEST
+    assert output.read("runs/one/report.html").data == b"<html>"
+    assert json.loads(output.read("latest.json").data)["manifest"] == "runs/one/manifest.json"
+
+
+def test_an_id_is_taken_once(output: Store) -> None:
+    RunFolder(output, "one").claim()
+    with pytest.raises(UserError, match="The run one exists already"):
+        RunFolder(output, "one").claim()
+    RunFolder(output, "two").claim()
+
+
+def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
+    wrong = dataclasses.replace(MANIFEST, counts=Counts(10, 7, 2, 0))
+    with pytest.raises(RunError, match="does not account for every image"):
+        RunFolder(output, "one").publish(wrong, "<html>")
+    assert publish.latest(output) is None
+    with pytest.raises(FileNotFoundError):
+        output.read("runs/one/manifest.json")
+
+
+def test_a_run_that_dies_between_manifest_and_pointer_leaves_the_last_one(output: Store) -> None:
+    RunFolder(output, "one").publish(MANIFEST, "<html>")
+    output.write("runs/two/manifest.json", dataclasses.replace(MANIFEST, run_id="two").to_json().encode())
+    last = publish.latest(output)
+    assert last is not None
+    assert last.run_id == "one"
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"manifest": 1}', b"\xff"])
+def test_a_damaged_pointer_is_named(output: Store, damage: bytes) -> None:
+    output.write("latest.json", damage)
+    with pytest.raises(UserError, match="cannot be read"):
+        publish.latest(output)
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        RunFolder(open_store(str(tmp_path / "file")), "one").claim()

@@ -1,0 +1,102 @@
+"""A folder and a bucket must behave alike: most of these run on both."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from spark_job.errors import UserError
+from spark_job.store import LISTING, Store, open_store
+
+NAMES = ["a.jpg", "Apple/b.jpg", "Apple/red ones/c d.jpg", "Ähre/é.jpg", "Pear/#%41+'q.JPG", "Pear/🍐.png"]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return open_store(str(tmp_path))
+    return open_store(f"{request.getfixturevalue('s3')}/some/prefix")
+
+
+def _paths(store: Store, folder: str | None) -> list[str]:
+    return sorted(path for batch in store.listing(folder) for path in batch.column("path").to_pylist())
+
+
+def test_what_is_written_is_read_and_listed(store: Store) -> None:
+    for name in NAMES:
+        store.write(name, name.encode())
+    assert {name: store.read(name).data.decode() for name in NAMES} == {name: name for name in NAMES}
+    assert store.folders() == ["Apple", "Pear", "Ähre"]
+    assert _paths(store, None) == ["a.jpg"]
+    assert _paths(store, "Apple") == ["Apple/b.jpg", "Apple/red ones/c d.jpg"]
+    assert sorted(name for folder in [None, *store.folders()] for name in _paths(store, folder)) == sorted(NAMES)
+
+
+def test_a_listing_tells_size_and_time_as_a_read_does(store: Store) -> None:
+    store.write("Apple/b.jpg", b"12345")
+    [row] = [row for batch in store.listing("Apple") for row in batch.to_pylist()]
+    read = store.read("Apple/b.jpg")
+    assert (row["path"], row["size"], row["modified"]) == ("Apple/b.jpg", 5, read.modified)
+    assert abs(datetime.now(UTC) - read.modified) < timedelta(minutes=5)
+
+
+def test_listings_have_one_schema(store: Store) -> None:
+    store.write("Apple/b.jpg", b"1")
+    batches = [*store.listing(None), *store.listing("Apple")]
+    assert {batch.schema for batch in batches} == {LISTING}
+
+
+def test_writing_replaces_and_creating_does_not(store: Store) -> None:
+    store.write("x", b"old")
+    store.write("x", b"new")
+    with pytest.raises(FileExistsError):
+        store.create("x", b"newer")
+    assert store.read("x").data == b"new"
+    store.create("deep/er/y", b"first")
+    assert store.read("deep/er/y").data == b"first"
+
+
+def test_a_missing_object_is_a_missing_file(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.read("nothing/here.jpg")
+
+
+def test_a_missing_bucket_cannot_be_listed(s3: str) -> None:
+    with pytest.raises(OSError, match="no-such"):
+        open_store(f"{s3}-no-such/prefix").folders()
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/photos", "http://host/photos", "s3:///photos"])
+def test_other_places_are_refused(uri: str) -> None:
+    with pytest.raises(UserError, match=uri):
+        open_store(uri)
+
+
+def test_links_are_followed_once_and_broken_ones_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "Apple").mkdir()
+    (tmp_path / "Apple" / "a.jpg").write_bytes(b"1")
+    (tmp_path / "Apple" / "broken.jpg").symlink_to("nowhere")
+    (tmp_path / "Apple" / "loop").symlink_to(tmp_path)
+    (tmp_path / "Pear").symlink_to(tmp_path / "Apple")
+    store = open_store(str(tmp_path))
+    assert store.folders() == ["Apple", "Pear"]
+    assert {"Pear/a.jpg", "Pear/broken.jpg"} <= set(_paths(store, "Pear"))
+    assert "Apple/broken.jpg" in _paths(store, "Apple")
+    with pytest.raises(FileNotFoundError):
+        store.read("Apple/broken.jpg")
+
+
+def test_long_folders_come_in_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spark_job.store._LISTING_ROWS", 3)
+    for number in range(8):
+        (tmp_path / f"{number}.jpg").write_bytes(b"1")
+    batches = list(open_store(str(tmp_path)).listing(None))
+    assert [batch.num_rows for batch in batches] == [3, 3, 2]
+
+
+def test_no_draft_is_left_behind(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.create("x", b"1")
+    with pytest.raises(FileExistsError):
+        store.create("x", b"2")
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
