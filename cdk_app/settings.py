@@ -1,0 +1,151 @@
+"""The settings of a stage: typed, validated, frozen."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self, get_args, get_origin, get_type_hints
+
+from cdk_app.europe import REGIONS
+
+Stage = Literal["dev", "prod"]
+Architecture = Literal["arm64", "x86_64"]
+Engine = Literal["litert", "tensorflow"]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be: one sentence for the person who set it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person may choose with ``cdk deploy -c name=value``.
+
+    Parameters
+    ----------
+    stage
+        ``dev``: ``cdk destroy`` leaves nothing. ``prod``: data and results outlive the stack, which is protected.
+    region
+        One of the European Union's.
+    architecture
+        The cluster's processors: ``arm64`` (Graviton) or ``x86_64``.
+    engine
+        What runs the network on the cluster: ``litert``, or ``tensorflow``, which adds 600 MB to every node.
+    weights
+        ``imagenet`` (downloaded once), ``random``, or the path of a weights file.
+    input_prefix
+        The folder of the data bucket that a run reads unless it is told otherwise.
+    core_nodes, spot_nodes
+        How many nodes compute: on demand, and spot in addition.
+    longest_run_hours
+        When a job is stopped. It bounds what a run can cost.
+    idle_minutes
+        When EMR itself ends a cluster that does nothing.
+    keep_runs_days, keep_logs_days
+        When results and logs expire.
+    email
+        Who is told about failures; must confirm once.
+    monthly_budget
+        In US dollars; 0 is no budget.
+
+    Raises
+    ------
+    SettingsError
+        If a value is out of range.
+    """
+
+    stage: Stage = "dev"
+    region: str = "eu-west-3"
+    architecture: Architecture = "arm64"
+    engine: Engine = "litert"
+    weights: str = "imagenet"
+    input_prefix: str = "photos/"
+    core_nodes: int = 2
+    spot_nodes: int = 0
+    longest_run_hours: int = 6
+    idle_minutes: int = 15
+    keep_runs_days: int = 30
+    keep_logs_days: int = 30
+    email: str = ""
+    monthly_budget: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal:
+                self._require(name, getattr(self, name) in get_args(kind), f"give {' or '.join(get_args(kind))}")
+        for name, (low, high) in _RANGES.items():
+            self._require(name, low <= getattr(self, name) <= high, f"give a whole number from {low} to {high}")
+        regions = ", ".join(f"{code} ({city})" for code, city in REGIONS.items())
+        self._require("region", self.region in REGIONS, f"photos stay in the European Union: give one of {regions}")
+        self._require("weights", bool(self.weights), "give imagenet, random or the path of a weights file")
+        prefix = self.input_prefix
+        self._require(
+            "input_prefix",
+            not prefix.startswith("/") and "//" not in prefix and ":" not in prefix,
+            "give a folder of the data bucket such as photos/, without a leading slash",
+        )
+        self._require("email", not self.email or "@" in self.email.strip("@"), "give an e-mail address")
+        if self.monthly_budget and not self.email:
+            raise SettingsError("monthly_budget needs somebody to tell: give email as well.")
+
+    def _require(self, name: str, right: bool, remedy: str) -> None:
+        if not right:
+            raise SettingsError(f"{name} is {getattr(self, name)!r}; {remedy}.")
+
+    @property
+    def name(self) -> str:
+        """The name of the stack, of the state machine and, with the run's, of the cluster."""
+        return f"fruits-{self.stage}"
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether data and results outlive the stack."""
+        return self.stage == "prod"
+
+    @classmethod
+    def from_context(cls, context: Mapping[str, object]) -> Self:
+        """Read the settings from CDK's context, over the stage's defaults.
+
+        Raises
+        ------
+        SettingsError
+            If a value is not of its setting's type, or a name is no setting's.
+        """
+        kinds = get_type_hints(cls)
+        given: dict[str, object] = {}
+        for name, value in context.items():
+            if name in kinds:
+                given[name] = _parse(name, kinds[name], str(value).strip())
+            elif name.isidentifier():  # CDK's own keys have a colon, a slash or a dash
+                near = difflib.get_close_matches(name, kinds, n=1)
+                meant = f"did you mean {near[0]}" if near else f"there are {', '.join(kinds)}"
+                raise SettingsError(f"{name} is not a setting; {meant}?" if near else f"{name} is no setting; {meant}.")
+        defaults = _DEFAULTS.get(str(given.get("stage")), {})
+        return cls(**{**defaults, **given})  # type: ignore[arg-type]
+
+    def table(self) -> str:
+        """Return the settings and their values, aligned, one a line."""
+        fields = dataclasses.asdict(self)
+        width = max(map(len, fields))
+        return "\n".join(f"{name:{width}}  {value}" for name, value in fields.items())
+
+
+_DEFAULTS: dict[str, dict[str, object]] = {"prod": {"keep_runs_days": 365, "keep_logs_days": 90, "core_nodes": 4}}
+_RANGES = {
+    "core_nodes": (1, 50),
+    "spot_nodes": (0, 200),
+    "longest_run_hours": (1, 72),
+    "idle_minutes": (5, 60),
+    "keep_runs_days": (1, 3650),
+    "keep_logs_days": (1, 3650),
+    "monthly_budget": (0, 1_000_000),
+}
+
+
+def _parse(name: str, kind: type, text: str) -> object:
+    if kind is not int:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError(f"{name} is {text!r}; give a whole number.") from None
