@@ -138,7 +138,10 @@ def _compile(options: argparse.Namespace, console: Console) -> None:
 
     with Stages(console).stage("model"):
         compiled = model.load(options.weights, options.engine)
-    options.output.write_bytes(compiled.to_bytes())
+    try:
+        options.output.write_bytes(compiled.to_bytes())
+    except OSError as error:
+        raise UserError(f"The file {options.output} cannot be written: {error.strerror}.") from error
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:

@@ -100,5 +100,9 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
         )
     if earlier is None:
         return Plan(photos, None, found, found)
-    new = photos.join(earlier.select(_SAME), _SAME, "left_anti").persist(StorageLevel.MEMORY_AND_DISK)
+    new = (
+        photos.join(earlier.select(_SAME), _SAME, "left_anti")
+        .select(*photos.columns)
+        .persist(StorageLevel.MEMORY_AND_DISK)
+    )
     return Plan(new, earlier.join(photos.select(_SAME), _SAME, "left_semi"), found, new.count())

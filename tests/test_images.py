@@ -30,7 +30,8 @@ def _reason(data: bytes) -> Reason:
 @pytest.mark.parametrize("size", [(1, 1), (100, 100), (640, 480), (30, 900)])
 def test_every_format_and_size_becomes_the_networks_input(kind: str, size: tuple[int, int]) -> None:
     pixels = decode(_file(Image.new("RGB", size, RED), kind))
-    assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.uint8)
+    assert pixels.shape == (224, 224, 3)
+    assert pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - RED).max() <= 12  # JPEG and WebP are lossy
 
 

@@ -14,7 +14,8 @@ Rows = NDArray[np.float64]
 
 def _rows(count: int = 60, width: int = 12, seed: int = 0) -> Rows:
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + rng.normal(size=width)
+    rows: Rows = rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + rng.normal(size=width)
+    return rows
 
 
 def _merged(rows: Rows, cuts: list[int]) -> Moments:

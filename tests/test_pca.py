@@ -7,6 +7,7 @@ from pyspark.ml import PipelineModel
 from pyspark.ml import feature as ml
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_job import pca
 from spark_job.errors import UserError
@@ -18,7 +19,8 @@ Rows = NDArray[np.float32]
 def _rows(count: int = 300, width: int = 24) -> Rows:
     rng = np.random.default_rng(5)
     scales = np.linspace(1, 4, width)  # distinct variances: components are defined up to sign
-    return (rng.normal(size=(count, width)) * scales @ rng.normal(size=(width, width)) + 50).astype(np.float32)
+    rows: Rows = (rng.normal(size=(count, width)) * scales @ rng.normal(size=(width, width)) + 50).astype(np.float32)
+    return rows
 
 
 def _table(spark: SparkSession, rows: Rows, partitions: int) -> DataFrame:
@@ -39,7 +41,7 @@ def test_fit_is_that_of_spark(spark: SparkSession) -> None:
     table = _table(spark, _rows(), 3)
     ours = pca.fit(table, 6)
     theirs = ml.PCA(k=6, inputCol="features", outputCol="pca").fit(
-        table.withColumn("features", array_to_vector("features"))
+        table.withColumn("features", array_to_vector(F.col("features")))
     )
     np.testing.assert_allclose(ours.ratio[:6], theirs.explainedVariance.toArray(), atol=1e-9)
     np.testing.assert_allclose(np.abs(ours.axes), np.abs(theirs.pc.toArray()), atol=1e-7)
@@ -55,14 +57,16 @@ def test_the_saved_pipeline_is_the_projection(spark: SparkSession, tmp_path: Pat
     pca.pipeline(spark, components).save(str(tmp_path / "model"))
 
     loaded = PipelineModel.load(str(tmp_path / "model"))
-    theirs = loaded.transform(table.withColumn("features", array_to_vector("features")))
+    theirs = loaded.transform(table.withColumn("features", array_to_vector(F.col("features"))))
     expected = {row.path: row.pca.toArray() for row in theirs.collect()}
     ours = {row.path: row.pca for row in projected.collect()}
     assert ours.keys() == expected.keys()
     assert {len(values) for values in ours.values()} == {components.k}
     for path, values in ours.items():
         np.testing.assert_allclose(values, expected[path], atol=1e-5 * max(1, np.abs(values).max()))
-    assert loaded.stages[1].explainedVariance.toArray() == pytest.approx(components.ratio[: components.k])
+    rotation = loaded.stages[1]
+    assert isinstance(rotation, ml.PCAModel)
+    assert rotation.explainedVariance.toArray() == pytest.approx(components.ratio[: components.k])
 
 
 def test_empty_features_are_refused(spark: SparkSession) -> None:

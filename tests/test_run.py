@@ -1,0 +1,213 @@
+"""Whole runs, in this process, on real Spark."""
+
+import dataclasses
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pyspark.ml import PipelineModel
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from spark_job import features, model, plan, publish
+from spark_job.errors import RunError, UserError
+from spark_job.manifest import Manifest
+from spark_job.progress import Stages
+from spark_job.run import run
+from spark_job.settings import Settings
+from spark_job.store import open_store
+
+Run = Callable[..., Manifest]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve photos of two labels."""
+    folder = tmp_path / "photos"
+    for number in range(12):
+        _write(folder / ("Apple" if number % 2 else "Pear") / f"{number}.jpg", seed=number)
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def run_job(spark: SparkSession, photos: Path, results: Path, network_file: str) -> Run:  # noqa: ARG001 - must be up
+    """Run on the photos with random weights, and whatever else a test sets."""
+
+    def job(**changes: object) -> Manifest:
+        settings = Settings(str(photos), str(results), weights=network_file, components=3)
+        return run(dataclasses.replace(settings, **changes), _silent())  # type: ignore[arg-type]
+
+    return job
+
+
+def _silent() -> Stages:
+    return Stages(Console(file=io.StringIO()))
+
+
+def _write(file: Path, seed: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(file)
+
+
+def _features(results: Path, manifest: Manifest) -> pd.DataFrame:
+    return pd.read_parquet(results / "runs" / manifest.run_id / "features").set_index("path").sort_index()
+
+
+def _vectors(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    return np.array(column.to_list(), np.float64)
+
+
+def test_a_run_on_real_photos(spark: SparkSession, real_photos: Path, real_weights: Path, results: Path) -> None:
+    training = real_photos / "Training"
+    made = run(Settings(str(training), str(results), weights=str(real_weights), components=100), _silent())
+    folder = results / "runs" / made.run_id
+
+    assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (1320, 1320, 0)
+    assert (len(made.labels), set(made.labels.values())) == (33, {40})
+    assert made.pca.components == 100
+    assert 0.8 < made.pca.variance_kept < 0.95
+    assert made.pca.agreement_components is not None
+    assert made.pca.agreement_components > 0.95
+    assert publish.latest(open_store(str(results))) == made
+    assert "Apple Golden 1" in (folder / "report.html").read_text()
+
+    by_pandas = pd.read_parquet(folder / "features")
+    by_arrow = pq.read_table(folder / "pca")
+    by_spark = spark.read.parquet(str(folder / "features"))
+    assert list(by_pandas.columns) == ["path", "label", "size", "modified", "features"]
+    assert by_arrow.column_names == ["path", "label", "pca"]
+    assert len(by_pandas) == by_arrow.num_rows == by_spark.count() == 1320
+    one = by_pandas.iloc[0]
+    assert one["size"] == (training / one["path"]).stat().st_size
+    assert one["modified"].timestamp() == pytest.approx((training / one["path"]).stat().st_mtime, abs=1e-5)
+    assert {len(row) for row in by_pandas["features"]} == {1280}
+    assert {len(row) for row in by_arrow["pca"].to_pylist()} == {100}
+
+    assert _held_out_accuracy(spark, real_photos / "Test", real_weights, folder) >= 0.87
+
+
+def _held_out_accuracy(spark: SparkSession, photos: Path, weights: Path, folder: Path) -> float:
+    """Return how often the nearest photo of the run, by the saved pipeline, has the label of a photo it never saw."""
+    store = open_store(str(photos))
+    made = plan.make(plan.list_images(spark, store), None, store)
+    network = spark.sparkContext.broadcast(model.load(str(weights), "litert"))
+    unseen = features.compute(made.new, made.found, store.uri, network, spark.sparkContext.accumulator(0))
+    pipeline = PipelineModel.load(str(folder / "model"))
+    rows = pipeline.transform(unseen.withColumn("features", array_to_vector(F.col("features")))).collect()
+    queries = np.array([row.pca.toArray() for row in rows])
+    known = pd.read_parquet(folder / "pca")
+    base = _vectors(known["pca"])
+    nearest = ((queries[:, None, :] - base[None]) ** 2).sum(axis=2).argmin(axis=1)
+    return float((known["label"].to_numpy()[nearest] == np.array([row.label for row in rows])).mean())
+
+
+def test_a_second_run_computes_only_what_is_new(run_job: Run, photos: Path, results: Path) -> None:
+    first = run_job()
+    (photos / "Pear" / "0.jpg").unlink()
+    _write(photos / "Pear" / "2.jpg", seed=99)
+    _write(photos / "Kiwi" / "new.png", seed=100)
+    second = run_job()
+
+    assert (first.counts.featurised, first.counts.reused, first.reused_from) == (12, 0, None)
+    assert (second.counts.found, second.counts.featurised, second.counts.reused) == (12, 2, 10)
+    assert second.reused_from == first.run_id
+    before, after = _features(results, first), _features(results, second)
+    assert set(before.index) - set(after.index) == {"Pear/0.jpg"}
+    assert set(after.index) - set(before.index) == {"Kiwi/new.png"}
+    kept = sorted(set(before.index) & set(after.index) - {"Pear/2.jpg"})
+    np.testing.assert_array_equal(_vectors(before.loc[kept, "features"]), _vectors(after.loc[kept, "features"]))
+    changed = [_vectors(table.loc[["Pear/2.jpg"], "features"]) for table in (before, after)]
+    assert not np.allclose(changed[0], changed[1])
+
+
+def test_a_run_of_nothing_new_is_the_same_result(run_job: Run, results: Path) -> None:
+    first, second = run_job(), run_job()
+    assert (second.counts.featurised, second.counts.reused) == (0, 12)
+    for table in ("features", "pca"):
+        one, other = (
+            pd.read_parquet(results / "runs" / made.run_id / table).sort_values("path", ignore_index=True)
+            for made in (first, second)
+        )
+        column = "features" if table == "features" else "pca"
+        assert list(one["path"]) == list(other["path"])
+        np.testing.assert_allclose(_vectors(one[column]), _vectors(other[column]), rtol=1e-4, atol=1e-5)
+
+
+def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: model.Model, tmp_path: Path) -> None:
+    run_job()
+    assert run_job(recompute=True).counts.reused == 0
+    other = tmp_path / "other.zip"
+    other.write_bytes(dataclasses.replace(network, payload=network.payload + b"\0").to_bytes())
+    made = run_job(weights=str(other))
+    assert (made.counts.featurised, made.reused_from) == (12, None)
+
+
+def test_rejected_images_are_kept_with_their_reasons(run_job: Run, photos: Path, results: Path) -> None:
+    (photos / "Pear" / "half.jpg").write_bytes((photos / "Pear" / "0.jpg").read_bytes()[:700])
+    (photos / "empty.png").touch()
+    made = run_job(max_rejected=0.2)
+    assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (14, 12, 2)
+    assert made.rejected == {"empty": 1, "truncated": 1}
+    table = pd.read_parquet(results / "runs" / made.run_id / "rejected").sort_values("path")
+    assert list(table.columns) == ["path", "label", "size", "reason", "detail"]
+    assert list(table["path"]) == ["Pear/half.jpg", "empty.png"]
+    assert list(table["label"]) == ["Pear", None]
+
+
+def test_too_many_rejected_images_fail_the_run_and_can_be_read(run_job: Run, photos: Path, results: Path) -> None:
+    good = run_job()
+    for number in range(3):
+        (photos / f"{number}.jpg").write_bytes(b"not a photo")
+    with pytest.raises(RunError, match="3 of 15 images were rejected") as caught:
+        run_job(run_id="bad", max_rejected=0.19)
+    assert "\n" not in str(caught.value)
+    assert len(pd.read_parquet(results / "runs" / "bad" / "rejected")) == 3
+    assert not (results / "runs" / "bad" / "manifest.json").exists()
+    assert publish.latest(open_store(str(results))) == good
+    assert run_job(max_rejected=0.2).counts.reused == 12
+
+
+def test_a_run_id_is_used_once(run_job: Run, results: Path) -> None:
+    first = run_job(run_id="mine")
+    before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match="The run mine exists already"):
+        run_job(run_id="mine", recompute=True)
+    assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
+    assert publish.latest(open_store(str(results))) == first
+
+
+def test_more_components_than_images_are_refused_before_anything_is_computed(run_job: Run, results: Path) -> None:
+    with pytest.raises(UserError, match="13 components are more than 12 images"):
+        run_job(components=13)
+    assert not results.exists()
+
+
+def test_photos_in_a_bucket(run_job: Run, photos: Path, s3: str) -> None:
+    store = open_store(f"{s3}/in")
+    for file in photos.rglob("*.jpg"):
+        store.write(str(file.relative_to(photos)), file.read_bytes())
+    made = run_job(input=f"{s3}/in")
+    assert made.counts.featurised == 12
+    assert run_job(input=f"{s3}/in").counts.reused == 12
+    assert set(made.labels) == {"Apple", "Pear"}
+
+
+def test_touched_photos_are_computed_again(run_job: Run, photos: Path) -> None:
+    run_job()
+    os.utime(photos / "Pear" / "4.jpg", (1, 1))
+    assert run_job().counts.featurised == 1
