@@ -44,3 +44,15 @@ clean: ## Remove what the other targets made, the virtual environment too
 	@echo 'Adding the test tools to .venv.'
 	@$(PIP) requirements-dev.lock
 	@touch $@
+
+# The cloud side. The CDK command comes from npm, pinned by package-lock.json, and runs on the Node of .venv.
+.PHONY: synth
+CDK := .venv/bin/node node_modules/aws-cdk/bin/cdk
+
+synth: node_modules/.package-lock.json ## Write the CloudFormation template and the job's bundle to cdk.out
+	@$(CDK) synth --quiet --context weights=imagenet,random
+	@echo 'The template is cdk.out/fruits-dev.template.json.'
+
+node_modules/.package-lock.json: package-lock.json .venv/.user
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --silent
+	@touch $@

@@ -1,10 +1,62 @@
-"""The job as files: its code, its model, its Python environment. Built on this machine, cached by content."""
+"""The job as files: its code, its model, its Python environment. Built on this machine without Docker, cached."""
 
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
+from cdk_app.settings import Architecture, Engine, Settings
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+PACKAGE = ROOT / "spark_job"
+PYTHON = "3.11"  # the cluster's
+
+#: What the job imports and EMR does not bring; what these need follows from their metadata.
+_ROOTS = ("numpy", "pandas", "pyarrow", "pillow", "obstore", "jinja2", "rich")
+_ENGINES: dict[Engine, tuple[str, ...]] = {"litert": ("ai-edge-litert",), "tensorflow": ("tensorflow",)}
+#: Asked for, and not used by the job: LiteRT's tools for converting models; the compiler front end and build tools
+#: that TensorFlow asks for.
+_NOT_NEEDED: dict[Engine, frozenset[str]] = {
+    "litert": frozenset({"flatbuffers", "ml-dtypes", "protobuf", "tqdm"}),
+    "tensorflow": frozenset({"libclang", "setuptools", "wheel"}),
+}
+#: Files that no import needs: tests, headers, Arrow's network protocol and plan format, LiteRT's GPU and phone parts.
+_LEFT_OUT = re.compile(
+    r"(^|/)(__pycache__|tests?)/|^bin/|\.(pyx|pxd|pxi|h|hpp|lib)$"
+    r"|^pyarrow/(include|src)/|^pyarrow/[^/]*(flight|substrait)[^/]*\.so"
+    r"|^tensorflow/include/|^ai_edge_litert/(vendors|tools)/|^ai_edge_litert/libLiteRtWebGpu"
+)
+_LINUX = {
+    "platform_system": "Linux",
+    "sys_platform": "linux",
+    "os_name": "posix",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+    "python_version": PYTHON,
+    "python_full_version": f"{PYTHON}.0",
+    "extra": "",
+}
+_PROCESSOR: dict[Architecture, str] = {"arm64": "aarch64", "x86_64": "x86_64"}
+_GLIBC = ("2014", "_2_17", "_2_24", "_2_27", "_2_28", "_2_34")  # pip wants each; Amazon Linux 2023 has 2.34
+_1980 = (1980, 1, 1, 0, 0, 0)
+
+
+class BundleError(Exception):
+    """The job cannot be bundled: one sentence for the person at the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +80,159 @@ class Job(Construct):
         self.environment = files["environment"].s3_object_url
         self.model = files["model"].s3_object_url
         self.object_arns = [file.bucket.arn_for_objects(file.s3_object_key) for file in files.values()]
+
+
+def build(settings: Settings, cache: Path) -> Bundle:
+    """Return the bundle of the settings, made where the cache does not have it.
+
+    Raises
+    ------
+    BundleError
+        If packages or weights cannot be had.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    code = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return Bundle(
+        main=ROOT / "cdk_app" / "entry.py",
+        code=_cached(cache, "code", _digest(*_contents(code)), lambda file: _zip(file, ROOT, code)),
+        environment=_environment(settings, cache),
+        model=_model(settings, cache),
+    )
+
+
+def requirements(architecture: Architecture, engine: Engine, lock: str) -> str:
+    """Return the part of a lock file that the cluster needs: pins with their hashes, without markers."""
+    pins = {
+        (pin := Requirement(block.partition("\\")[0].partition("--hash")[0].strip())).name: (pin, block)
+        for block in re.split(r"\n(?=[a-zA-Z])", re.sub(r"(?m)^#.*\n", "", lock))
+    }
+    target = {**_LINUX, "platform_machine": _PROCESSOR[architecture]}
+    chosen = {str(name) for name in _closure((*_ROOTS, *_ENGINES[engine]), target)} - _NOT_NEEDED[engine]
+    if "tensorflow" in chosen:  # the lock file has two builds, each with the marker of its machines
+        chosen.add("tensorflow-cpu")
+    return "\n".join(
+        block.replace(f" ; {pin.marker}", "").strip()
+        for name, (pin, block) in sorted(pins.items())
+        if name in chosen and (pin.marker is None or pin.marker.evaluate(target))
+    )
+
+
+def _closure(roots: Iterable[str], target: Mapping[str, str]) -> set[NormalizedName]:
+    """Return the names of the packages and of all that they require on the target, by what is installed here."""
+    found: set[NormalizedName] = set()
+    todo = list(roots)
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name not in found:
+            found.add(name)
+            needs = map(Requirement, _requires(name))
+            todo += [need.name for need in needs if need.marker is None or need.marker.evaluate(dict(target))]
+    return found
+
+
+def _requires(name: str) -> list[str]:
+    for build in (name, f"{name}-cpu"):
+        try:
+            return metadata.requires(build) or []
+        except metadata.PackageNotFoundError:
+            continue
+    return []  # needed on the target only; the lock file has it
+
+
+def _environment(settings: Settings, cache: Path) -> Path:
+    pins = requirements(settings.architecture, settings.engine, LOCK.read_text())
+    recipe = _digest(pins.encode(), _LEFT_OUT.pattern.encode(), settings.architecture.encode())
+    return _cached(cache, "environment", recipe, lambda file: _install(pins, settings.architecture, file))
+
+
+def _install(pins: str, architecture: Architecture, file: Path) -> None:
+    count = sum("==" in line for line in pins.splitlines())
+    _say(f"Downloading the cluster's Python environment from PyPI: {count} packages for {architecture}, once.")
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        wanted, tree = Path(folder, "requirements.txt"), Path(folder, "tree")
+        wanted.write_text(pins + "\n")
+        platforms = [f"--platform=manylinux{glibc}_{_PROCESSOR[architecture]}" for glibc in _GLIBC]
+        command = [
+            *(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"),
+            *("--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:", *platforms),
+            *(f"--python-version={PYTHON}", "--implementation=cp", f"--target={tree}", f"--requirement={wanted}"),
+        ]
+        # Progress goes where it cannot be taken for the template.
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603
+            raise BundleError("The cluster's Python environment could not be installed; pip says why above.")
+        kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
+        _zip(file, tree, kept)
+
+
+def _left_out(path: Path) -> bool:
+    return bool(_LEFT_OUT.search(path.as_posix()))
+
+
+def _model(settings: Settings, cache: Path) -> Path:
+    """Return the compiled model of the first of the settings' weights that can be had."""
+    *others, last = settings.weights.split(",")
+    for weights in others:
+        try:
+            return _compiled(weights, settings.engine, cache)
+        except BundleError as error:
+            _say(f"{error} Going on with {last} weights.")
+    return _compiled(last, settings.engine, cache)
+
+
+def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
+    source = Path(weights)
+    about = [weights.encode(), engine.encode(), LOCK.read_bytes(), (PACKAGE / "model.py").read_bytes()]
+    if source.is_file():
+        about.append(source.read_bytes())
+
+    def compile_to(file: Path) -> None:
+        _say(f"Compiling MobileNetV2 with {weights} weights for {engine}, once.")
+        options = ["--weights", weights, "--engine", engine, "--output", str(file)]
+        # In a process of its own: TensorFlow takes seconds and a gigabyte, which a warm synth does without.
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "spark_job", "compile", *options],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=sys.stderr,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BundleError(done.stderr.strip().rpartition("\n")[2].rpartition("fruits: ")[2])
+
+    return _cached(cache, "model", _digest(*about), compile_to)
+
+
+def _cached(cache: Path, name: str, digest: str, make: Callable[[Path], None]) -> Path:
+    """Return the cache's file of a name and a digest of all that it is made from; make it if it is not there."""
+    file = cache / f"{name}-{digest[:16]}.zip"
+    if not file.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            draft = Path(folder, file.name)
+            make(draft)
+            shutil.move(draft, file)
+    return file
+
+
+def _zip(file: Path, root: Path, paths: Iterable[Path]) -> None:
+    """Zip files so that equal content makes equal bytes: in the order given, without times and owners."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _1980)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, path.read_bytes())
+
+
+def _contents(paths: Iterable[Path]) -> Iterable[bytes]:
+    for path in paths:
+        yield path.relative_to(ROOT).as_posix().encode()
+        yield path.read_bytes()
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """The settings of a stage: typed, validated, frozen."""
 
-import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ class Settings:
     engine
         What runs the network on the cluster: ``litert``, or ``tensorflow``, which adds 600 MB to every node.
     weights
-        ``imagenet`` (downloaded once), ``random``, or the path of a weights file.
+        ``imagenet`` (downloaded once), ``random``, or the path of a weights file; of several with commas between
+        them, the first that can be had.
     input_prefix
         The folder of the data bucket that a run reads unless it is told otherwise.
     core_nodes, spot_nodes
@@ -122,12 +122,6 @@ class Settings:
                 raise SettingsError(f"{name} is not a setting; {meant}?" if near else f"{name} is no setting; {meant}.")
         defaults = _DEFAULTS.get(str(given.get("stage")), {})
         return cls(**{**defaults, **given})  # type: ignore[arg-type]
-
-    def table(self) -> str:
-        """Return the settings and their values, aligned, one a line."""
-        fields = dataclasses.asdict(self)
-        width = max(map(len, fields))
-        return "\n".join(f"{name:{width}}  {value}" for name, value in fields.items())
 
 
 _DEFAULTS: dict[str, dict[str, object]] = {"prod": {"keep_runs_days": 365, "keep_logs_days": 90, "core_nodes": 4}}

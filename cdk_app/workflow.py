@@ -197,8 +197,8 @@ class Workflow(Construct):
             errors=["States.Timeout"],
             assign={
                 "error": "JobTookTooLong",
-                "failure": f"The job took longer than {hours} h and was stopped; it needs more core_nodes or spot_nodes, or "
-                "more longest_run_hours.",
+                "failure": f"The job took longer than {hours} h and was ended; it needs more core_nodes or spot_nodes, "
+                "or more longest_run_hours.",
             },
         )
         run.add_catch(finish, errors=["States.ALL"], assign=_failure("JobFailed"))
