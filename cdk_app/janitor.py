@@ -101,7 +101,7 @@ class Janitor(Construct):
                     cause="{% 'Terminated ' & $join($clusters, ', ') & ', which no run answered for any more.' %}",
                 ),
             )
-            .otherwise(sfn.Succeed.jsonata(self, "Cleaned up", outputs={"terminated": "{% $clusters %}"}))
+            .otherwise(sfn.Succeed.jsonata(self, "Cleaned up"))
         )
         wait = sfn.Wait.jsonata(
             self,

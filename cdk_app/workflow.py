@@ -289,13 +289,13 @@ class Workflow(Construct):
             **task,  # type: ignore[arg-type]
         )
 
-    def _succeed(self) -> sfn.Succeed:
+    def _succeed(self) -> sfn.Chain:
         results, region = self._storage.results.bucket_name, self._settings.region
         folder = f"'s3://{results}/{RUNS}' & $run & '/"
         console = f"https://{region}.console.aws.amazon.com/s3/object/{results}?region={region}&prefix={RUNS}"
-        return sfn.Succeed.jsonata(
+        summarise = sfn.Pass.jsonata(
             self,
-            "Run succeeded",
+            "Summarise run",
             outputs={
                 "run": "{% $run %}",
                 "images": "{% $manifest = null ? null : $manifest.counts %}",
@@ -315,6 +315,7 @@ class Workflow(Construct):
                 "  $leak != '' ? $leak] %}",
             },
         )
+        return summarise.next(sfn.Succeed.jsonata(self, "Run succeeded"))
 
     def _explain(self) -> sfn.Chain:
         """Return the lane of failure: what does the job say, what EMR, and who is to know."""

@@ -1,0 +1,186 @@
+"""Runs a state machine in MiniStack's interpreter, against a small S3, EMR and SNS that can be told to fail."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+from ministack.services import stepfunctions
+
+from tests.cdk.template import ACCOUNT, REGION
+
+_CALLS = {  # the optimised integrations that wrap another call's parameters
+    "elasticmapreduce:createCluster": ("emr", "RunJobFlow", lambda given: given),
+    "elasticmapreduce:addStep": (
+        "emr",
+        "AddJobFlowSteps",
+        lambda given: {"JobFlowId": given["ClusterId"], "Steps": [given["Step"]]},
+    ),
+    "elasticmapreduce:terminateCluster": (
+        "emr",
+        "TerminateJobFlows",
+        lambda given: {"JobFlowIds": [given["ClusterId"]]},
+    ),
+    "sns:publish": ("sns", "Publish", lambda given: given),
+    "states:startExecution": (
+        "stepfunctions",
+        "StartExecution",
+        lambda given: {
+            "stateMachineArn": given["StateMachineArn"],
+            "input": json.dumps(given["Input"]),
+        },
+    ),
+}
+_SDK = {
+    "s3:listObjectsV2": ("s3", "ListObjectsV2"),
+    "s3:getObject": ("s3", "GetObject"),
+    "emr:describeCluster": ("emr", "DescribeCluster"),
+    "emr:listSteps": ("emr", "ListSteps"),
+    "emr:listClusters": ("emr", "ListClusters"),
+}
+
+
+class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]
+    """An error of a service, as Step Functions names it."""
+
+
+def no_such_key() -> AwsError:
+    """Return S3's answer for an object that is not there."""
+    return AwsError("S3.NoSuchKeyException", "The specified key does not exist.")
+
+
+@dataclass
+class Aws:
+    """The services that the state machines call; `fails` says which call raises what, and how often."""
+
+    photos: list[str] = field(default_factory=lambda: ["photos/apple/1.jpg"])
+    results: dict[str, str] = field(default_factory=dict)
+    clusters: list[dict[str, Any]] = field(default_factory=list)
+    fails: dict[str, AwsError] = field(default_factory=dict)
+    fails_once: dict[str, AwsError] = field(default_factory=dict)
+    job: Callable[["Aws", str], None] = lambda *_: None
+    cluster_ended: dict[str, str] = field(default_factory=lambda: {"Code": "USER_REQUEST", "Message": "By request"})
+    step_ended: dict[str, str] | None = None
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def __call__(self, resource: str, given: dict[str, Any]) -> Any:
+        """Answer a call of a state, checking its parameters against the service's own model."""
+        name = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:").removesuffix(".sync")
+        _validate(name, given)
+        self.calls.append((name, given))
+        if name in self.fails_once:
+            raise self.fails_once.pop(name)
+        if name == "elasticmapreduce:addStep":
+            self.job(self, given["Step"]["Name"])
+        if name in self.fails:
+            raise self.fails[name]
+        return getattr(self, "_" + name.partition(":")[2])(given)
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """Return the parameters of the calls of a name."""
+        return [given for call, given in self.calls if call == name]
+
+    def _listObjectsV2(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        keys = sorted(key for key in self.photos if key.startswith(given["Prefix"]) and key > given["StartAfter"])
+        page = [{"Key": key, "Size": 1} for key in keys[: given["MaxKeys"]]]
+        return {"IsTruncated": len(keys) > len(page), "KeyCount": len(page)} | ({"Contents": page} if page else {})
+
+    def _getObject(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        if given["Key"] not in self.results:
+            raise no_such_key()
+        return {"Body": self.results[given["Key"]]}
+
+    def _createCluster(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.clusters.append(cluster("j-NEW", given["Name"], age=0))
+        return {"ClusterId": "j-NEW"}
+
+    def _addStep(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"StepId": "s-1", "Step": {"Name": given["Step"]["Name"], "Status": {"State": "COMPLETED"}}}
+
+    def _terminateCluster(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.clusters = [one for one in self.clusters if one["Id"] != given["ClusterId"]]
+        return {}
+
+    def _listClusters(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        start = int(given.get("Marker", "0"))
+        page, rest = self.clusters[start : start + 2], self.clusters[start + 2 :]
+        return {"Clusters": page} | ({"Marker": str(start + 2)} if rest else {})
+
+    def _describeCluster(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"Cluster": {"Id": given["ClusterId"], "Status": {"StateChangeReason": self.cluster_ended}}}
+
+    def _listSteps(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002, N802
+        status = {"State": "FAILED"} | ({"FailureDetails": self.step_ended} if self.step_ended else {})
+        return {"Steps": [{"Id": "s-1", "Status": status}]}
+
+    def _publish(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        return {"MessageId": "1"}
+
+    def _startExecution(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002, N802
+        return {"ExecutionArn": "arn"}
+
+
+def cluster(identity: str, name: str, age: float) -> dict[str, Any]:
+    """Return a cluster as ListClusters shows it, so many hours old."""
+    created = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age * 3600))
+    return {"Id": identity, "Name": name, "Status": {"State": "WAITING", "Timeline": {"CreationDateTime": created}}}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How an execution ended, and through which states."""
+
+    status: str
+    output: Any
+    error: str
+    cause: str
+    states: tuple[str, ...]
+
+
+def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: str = "run-1") -> Execution:
+    """Run a definition to its end."""
+    arn = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:tested"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepfunctions, "_invoke_resource", aws)
+        patch.setattr(stepfunctions, "_SFN_WAIT_SCALE", 0)
+        stepfunctions.reset()
+        made = json.loads(
+            stepfunctions._create_state_machine(
+                {"name": "tested", "definition": json.dumps(definition), "roleArn": arn.replace("states", "iam")}
+            )[2]
+        )
+        started = stepfunctions._start_execution(
+            {
+                "stateMachineArn": made["stateMachineArn"],
+                "name": name,
+                "input": json.dumps(given if given is not None else {}),
+            }
+        )
+        execution = stepfunctions._executions[json.loads(started[2])["executionArn"]]
+        for _ in range(2000):
+            if execution["status"] != "RUNNING":
+                break
+            time.sleep(0.01)
+    events = (event.get("stateEnteredEventDetails") for event in execution["events"])
+    return Execution(
+        execution["status"],
+        json.loads(execution["output"]) if execution["status"] == "SUCCEEDED" else None,
+        execution.get("error", ""),
+        execution.get("cause", ""),
+        tuple(event["name"] for event in events if event),
+    )
+
+
+def _validate(name: str, given: dict[str, Any]) -> None:
+    if name in _CALLS:
+        service, operation, convert = _CALLS[name]
+        given = convert(given)
+    else:
+        service, operation = _SDK[name]
+    model = botocore.session.get_session().get_service_model(service)
+    report = ParamValidator().validate(given, model.operation_model(operation).input_shape)
+    assert not report.has_errors(), f"{name}: {report.generate_report()}"

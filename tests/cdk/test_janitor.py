@@ -1,0 +1,94 @@
+from typing import Any
+
+import pytest
+
+from tests.cdk.simulator import Aws, AwsError, cluster, execute
+from tests.cdk.template import Synthesised
+
+STOPPED = {"run": "stopped", "alarm": False}
+HOURLY = {"run": "", "alarm": True}
+
+
+@pytest.fixture(scope="module")
+def definition(dev: Synthesised) -> dict[str, Any]:
+    return dev.machine("Janitor")
+
+
+def names(aws: Aws) -> list[str]:
+    return [one["Name"] for one in aws.clusters]
+
+
+def some_clusters() -> list[dict[str, Any]]:
+    return [
+        cluster("j-1", "somebody-elses", age=100),
+        cluster("j-2", "fruits-dev-running", age=6),
+        cluster("j-3", "fruits-dev-stopped", age=1),
+        cluster("j-4", "fruits-devil-stopped", age=100),
+    ]
+
+
+def test_the_cluster_of_a_stopped_run_goes_and_no_other(definition: dict[str, Any]) -> None:
+    aws = Aws(clusters=some_clusters())
+    assert execute(definition, aws, STOPPED).status == "SUCCEEDED"
+    assert names(aws) == ["somebody-elses", "fruits-dev-running", "fruits-devil-stopped"]
+
+
+def test_a_run_that_left_nothing_is_looked_after_three_times(definition: dict[str, Any]) -> None:
+    aws = Aws()
+    execution = execute(definition, aws, STOPPED)
+    assert (execution.status, execution.states.count("List clusters")) == ("SUCCEEDED", 3)
+
+
+def test_a_cluster_that_is_listed_late_goes_too(definition: dict[str, Any]) -> None:
+    aws = Aws()
+    listed = aws._listClusters
+
+    def late(given: dict[str, Any]) -> dict[str, Any]:
+        found = listed(given)
+        aws.clusters = [cluster("j-3", "fruits-dev-stopped", age=0)]
+        return found
+
+    aws._listClusters = late  # type: ignore[method-assign]
+    assert execute(definition, aws, STOPPED).status == "SUCCEEDED"
+    assert [given["ClusterId"] for given in aws.named("elasticmapreduce:terminateCluster")] == ["j-3"]
+
+
+def test_every_hour_nothing_happens_in_four_states(definition: dict[str, Any]) -> None:
+    # 720 times a month, this stays below the 4,000 transitions that cost nothing.
+    aws = Aws(clusters=[cluster("j-2", "fruits-dev-running", age=6)])
+    execution = execute(definition, aws, HOURLY)
+    assert (execution.status, len(execution.states)) == ("SUCCEEDED", 4)
+    assert names(aws) == ["fruits-dev-running"]
+
+
+def test_a_cluster_older_than_the_longest_run_goes_and_raises_the_alarm(definition: dict[str, Any]) -> None:
+    aws = Aws(
+        clusters=[*some_clusters(), cluster("j-5", "fruits-dev-hung", age=7), cluster("j-6", "fruits-dev-b", age=9)]
+    )
+    execution = execute(definition, aws, HOURLY)
+    assert (execution.status, execution.error) == ("FAILED", "ClusterOutlivedItsRun")
+    assert execution.cause == "Terminated j-5, j-6, which no run answered for any more."
+    assert names(aws) == [one["Name"] for one in some_clusters()]
+
+
+def test_a_janitor_that_cannot_end_a_cluster_fails(definition: dict[str, Any]) -> None:
+    denied = AwsError("ElasticMapReduce.AccessDeniedException", "No.")
+    aws = Aws(clusters=some_clusters(), fails={"elasticmapreduce:terminateCluster": denied})
+    assert execute(definition, aws, STOPPED).status == "FAILED"
+
+
+def test_it_is_called_after_every_bad_end_and_every_hour(dev: Synthesised) -> None:
+    ended = dev.one("AWS::Events::Rule", "RunEndedBadly")
+    assert ended["EventPattern"]["source"] == ["aws.states"]
+    assert ended["EventPattern"]["detail"] == {
+        "status": ["ABORTED", "TIMED_OUT", "FAILED"],
+        "stateMachineArn": [
+            dev.resolve({"Ref": next(n for n in dev.template["Resources"] if n.startswith("WorkflowMachine"))})
+        ],
+    }
+    (target,) = ended["Targets"]
+    assert target["InputTransformer"]["InputPathsMap"] == {"detail-name": "$.detail.name"}
+    assert target["InputTransformer"]["InputTemplate"] == '{"run":<detail-name>,"alarm":false}'
+    hourly = dev.one("AWS::Events::Rule", "EveryHour")
+    assert hourly["ScheduleExpression"] == "rate(1 hour)"
+    assert hourly["Targets"][0]["Input"] == '{"run":"","alarm":true}'

@@ -1,0 +1,88 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ministack.services import stepfunctions
+
+from cdk_app import request
+from cdk_app.settings import Settings
+
+_KEYS = list(request.keys(Settings()))
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2000, 2000) | st.floats(-10, 10) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=3,
+)
+_RIGHT = st.fixed_dictionaries(
+    {},
+    optional={
+        "input_prefix": st.sampled_from(["", "photos", "photos/2026/", "été 2026/"]),
+        "components": st.integers(1, 1280) | st.floats(0.001, 0.999),
+        "max_rejected": st.floats(0, 1),
+        "recompute": st.booleans(),
+    },
+)
+
+
+def problems(value: Any, name: str = "run-1") -> str:
+    context = {"Execution": {"Name": name}}
+    found = stepfunctions._evaluate_jsonata(request.problems(Settings())[2:-2].strip(), value, context)
+    assert isinstance(found, str)
+    return found
+
+
+def complete(value: Any) -> Any:
+    return stepfunctions._evaluate_jsonata(request.complete(Settings())[2:-2].strip(), value, {})
+
+
+@given(_RIGHT)
+def test_every_key_may_be_left_out_or_be_right(value: dict[str, Any]) -> None:
+    assert problems(value) == ""
+    assert complete(value) == {name: key.default for name, key in request.keys(Settings()).items()} | value
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"components": "200"}, "components is 200; give a number of components such as 200, or the share"),
+        ({"components": 1281}, "components is 1281;"),
+        ({"components": 1.5}, "components is 1.5;"),
+        ({"components": 0}, "components is 0;"),
+        ({"components": True}, "components is true;"),
+        ({"components": None}, "components is null;"),
+        ({"max_rejected": 1.1}, "max_rejected is 1.1; give the share of images that may be unreadable, from 0 to 1."),
+        ({"recompute": "no"}, "recompute is no; give true or false."),
+        ({"input_prefix": "/photos"}, "input_prefix is /photos; give a folder of the data bucket"),
+        ({"input_prefix": "s3://bucket/photos"}, "input_prefix is s3://bucket/photos;"),
+        ({"input_prefix": ["photos"]}, 'input_prefix is ["photos"];'),
+        (
+            {"prefix": "photos"},
+            "prefix is no key of the input; there are input_prefix, components, max_rejected, recom",
+        ),
+        ([], "The input is not a JSON object; give one such as {}."),
+        ("photos", "The input is not a JSON object;"),
+        (None, "The input is not a JSON object;"),
+    ],
+)
+def test_a_wrong_input_is_a_sentence_that_names_the_key(value: Any, sentence: str) -> None:
+    assert problems(value).startswith(sentence)
+
+
+def test_every_mistake_is_named() -> None:
+    assert [
+        problems({"a": 1, "b": 2, "recompute": 3}).count(name) for name in ("a is no", "b is no", "recompute is 3")
+    ] == [1, 1, 1]
+
+
+@given(st.dictionaries(st.sampled_from(_KEYS) | st.text(max_size=8), _JSON, max_size=4))
+def test_no_input_breaks_the_check(value: dict[str, Any]) -> None:
+    found = problems(json.loads(json.dumps(value)))
+    for name in set(value) - set(_KEYS):
+        assert f"{name} is no key of the input" in found
+
+
+@pytest.mark.parametrize(("name", "right"), [("run-1_a.b", True), ("été", False), ("-a", False), ("a(1)", False)])
+def test_the_execution_is_called_like_a_run(name: str, *, right: bool) -> None:
+    assert (problems({}, name) == "") is right

@@ -1,0 +1,270 @@
+import json
+import time
+from typing import Any
+
+import pytest
+from statelint.linter import Linter
+
+from cdk_app import workflow
+from cdk_app.settings import Settings
+from tests.cdk.conftest import Synthesise
+from tests.cdk.golden import check
+from tests.cdk.simulator import Aws, AwsError, Execution, execute
+from tests.cdk.template import Synthesised, states
+
+FAILED = AwsError("States.TaskFailed", "It broke.")
+
+
+@pytest.fixture(scope="module")
+def definition(dev: Synthesised) -> dict[str, Any]:
+    return dev.machine("Workflow")
+
+
+def publish(aws: Aws, run: str, started: float | None = None, weights: str = "imagenet") -> None:
+    """Leave what a job leaves that went well."""
+    manifest = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started or time.time() + 1)),
+        "counts": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
+        "pca": {"components": 3, "variance_kept": 0.96},
+        "images_per_second": 12.5,
+        "model": {"weights": weights},
+    }
+    aws.results[f"runs/{run}/manifest.json"] = json.dumps(manifest)
+
+
+def say_why(aws: Aws, run: str) -> None:
+    """Leave what a job leaves that failed."""
+    aws.results[f"runs/{run}/_failed.json"] = json.dumps({"reason": "7 % of the images were rejected."})
+
+
+def run(definition: dict[str, Any], aws: Aws, given: Any = None) -> Execution:
+    execution = execute(definition, aws, given)
+    if aws.named("elasticmapreduce:createCluster") and "elasticmapreduce:createCluster" not in aws.fails:
+        assert aws.named("elasticmapreduce:terminateCluster"), "nobody ended the cluster"
+    return execution
+
+
+def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish)
+    execution = run(definition, aws)
+    assert execution.status == "SUCCEEDED"
+    folder = "s3://StorageResults/runs/run-1"
+    assert execution.output == {
+        "run": "run-1",
+        "images": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
+        "components": 3,
+        "variance_kept": 0.96,
+        "images_per_second": 12.5,
+        "report": f"{folder}/report.html",
+        "report_in_console": "https://eu-west-3.console.aws.amazon.com/s3/object/StorageResults?region=eu-west-3"
+        "&prefix=runs/run-1/report.html",
+        "features": f"{folder}/features/",
+        "pca": f"{folder}/pca/",
+        "manifest": f"{folder}/manifest.json",
+        "warnings": [],
+    }
+    assert [name for name, _ in aws.calls] == [
+        "s3:listObjectsV2",
+        "elasticmapreduce:createCluster",
+        "elasticmapreduce:addStep",
+        "elasticmapreduce:terminateCluster",
+        "s3:getObject",
+    ]
+    assert aws.clusters == []
+
+
+def test_the_step_is_the_jobs_command(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["2026/a.png"])
+    run(definition, aws, {"input_prefix": "2026/", "components": 200, "max_rejected": 0.1, "recompute": True})
+    (given,) = aws.named("elasticmapreduce:addStep")
+    words = given["Step"]["HadoopJarStep"]["Args"]
+    assert words[:3] == ["spark-submit", "--deploy-mode", "cluster"]
+    assert words[words.index("run") :] == [
+        *("run", "--input", "s3://StorageData/2026/", "--output", "s3://StorageResults"),
+        *("--weights", words[words.index("--weights") + 1], "--engine", "litert"),
+        *("--components", "200", "--max-rejected", "0.1", "--run-id", "run-1", "--recompute"),
+    ]
+    assert words[words.index("--archives") + 1].endswith(".zip#environment")
+    assert given["Step"]["ActionOnFailure"] == "TERMINATE_CLUSTER"
+
+
+def test_a_wrong_input_starts_nothing(definition: dict[str, Any]) -> None:
+    aws = Aws()
+    execution = run(definition, aws, {"component": 3})
+    assert (execution.status, execution.error) == ("FAILED", "InputIsWrong")
+    assert execution.cause.startswith("component is no key of the input;")
+    assert aws.calls == []
+
+
+@pytest.mark.parametrize("photos", [[], ["photos/notes.txt", "photos/apple/"], ["other/1.jpg"]])
+def test_no_image_costs_no_cluster(definition: dict[str, Any], photos: list[str]) -> None:
+    aws = Aws(photos=photos)
+    execution = run(definition, aws)
+    assert (execution.status, execution.error) == ("FAILED", "NoImages")
+    assert execution.cause.startswith("There is no image under s3://StorageData/photos/;")
+    assert not aws.named("elasticmapreduce:createCluster")
+    assert aws.named("sns:publish")
+
+
+@pytest.mark.parametrize("name", ["1.JPG", "1.jpeg", "1.Png", "1.webp"])
+def test_an_image_is_found_on_a_later_page_and_in_any_case(definition: dict[str, Any], name: str) -> None:
+    aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(250)] + [f"photos/z/{name}"])
+    assert run(definition, aws).status == "SUCCEEDED"
+    assert len(aws.named("s3:listObjectsV2")) == 3
+
+
+def test_the_whole_bucket_can_be_the_input(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["1.jpg"])
+    assert run(definition, aws, {"input_prefix": ""}).status == "SUCCEEDED"
+
+
+def test_looking_has_an_end_and_then_the_job_decides(definition: dict[str, Any]) -> None:
+    short = json.loads(json.dumps(definition).replace(f"$looks < {workflow._LOOKS}", "$looks < 2"))
+    aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(1000)])
+    run(short, aws)
+    assert (len(aws.named("s3:listObjectsV2")), len(aws.named("elasticmapreduce:createCluster"))) == (2, 1)
+
+
+def test_a_cluster_that_is_refused_is_asked_for_once(definition: dict[str, Any]) -> None:
+    aws = Aws(fails={"elasticmapreduce:createCluster": AwsError("ElasticMapReduce.ValidationException", "No quota.")})
+    execution = run(definition, aws)
+    assert (execution.error, execution.cause) == ("ClusterNotCreated", "No quota.")
+    assert len(aws.named("elasticmapreduce:createCluster")) == 1
+    assert not aws.named("elasticmapreduce:terminateCluster")
+
+
+def test_throttling_is_waited_out(definition: dict[str, Any]) -> None:
+    throttled = AwsError("ElasticMapReduce.ThrottlingException", "Rate exceeded")
+    aws = Aws(job=publish, fails_once={"elasticmapreduce:createCluster": throttled})
+    assert run(definition, aws).status == "SUCCEEDED"
+
+
+def test_a_failed_job_gives_its_own_reason_and_the_place_of_the_log(definition: dict[str, Any]) -> None:
+    aws = Aws(job=say_why, fails={"elasticmapreduce:addStep": FAILED})
+    execution = run(definition, aws)
+    assert execution.error == "JobFailed"
+    assert execution.cause == (
+        "7 % of the images were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
+        "(the driver: containers/*/*_000001/stderr.gz)."
+    )
+    (told,) = aws.named("sns:publish")
+    assert told["Message"] == f"JobFailed: {execution.cause}"
+    assert told["Subject"] == "fruits-dev: run-1 failed"
+
+
+def test_a_cluster_that_does_not_start_gives_emrs_reason(definition: dict[str, Any]) -> None:
+    aws = Aws(
+        fails={"elasticmapreduce:addStep": FAILED},
+        cluster_ended={"Code": "VALIDATION_ERROR", "Message": "The instance type is sold out."},
+    )
+    assert run(definition, aws).cause.startswith("The instance type is sold out. Logs: ")
+
+
+def test_a_step_that_fails_without_words_gives_emrs_reason(definition: dict[str, Any]) -> None:
+    step = {"Reason": "Unknown Error.", "LogFile": "s3://StorageLogs/emr/j-NEW/steps/s-1/stderr.gz"}
+    aws = Aws(fails={"elasticmapreduce:addStep": FAILED}, step_ended=step)
+    assert run(definition, aws).cause.startswith(f"Unknown Error. {step['LogFile']} Logs: ")
+
+
+def test_a_job_that_takes_too_long_is_ended(definition: dict[str, Any]) -> None:
+    aws = Aws(fails={"elasticmapreduce:addStep": AwsError("States.Timeout", "")})
+    execution = run(definition, aws)
+    assert execution.error == "JobTookTooLong"
+    assert execution.cause.startswith("The job took longer than 6 h")
+
+
+def test_a_cluster_that_cannot_be_ended_after_success_costs_no_result_but_an_alarm(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, fails={"elasticmapreduce:terminateCluster": FAILED})
+    execution = run(definition, aws)
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["images"]["found"] == 4
+    assert execution.output["warnings"] == [
+        "The cluster j-NEW could not be terminated; the janitor was called. (It broke.)"
+    ]
+    assert [given["Input"] for given in aws.named("states:startExecution")] == [{"run": "run-1", "alarm": True}]
+    assert len(aws.named("elasticmapreduce:terminateCluster")) == 6
+
+
+def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition: dict[str, Any]) -> None:
+    fails = dict.fromkeys(
+        ("elasticmapreduce:addStep", "elasticmapreduce:terminateCluster", "states:startExecution"), FAILED
+    )
+    execution = run(definition, Aws(job=say_why, fails=fails))
+    assert execution.cause.startswith("7 % of the images were rejected. ")
+    assert execution.cause.endswith("could not be terminated; the janitor was called. (It broke.)")
+
+
+def test_a_published_run_counts_although_watching_it_failed(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=publish, fails={"elasticmapreduce:addStep": FAILED}))
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["warnings"] == ["The run published its results, and then: It broke."]
+
+
+def test_an_older_run_of_the_same_name_does_not_pass_for_a_failed_one(definition: dict[str, Any]) -> None:
+    aws = Aws(fails={"elasticmapreduce:addStep": FAILED})
+    publish(aws, "run-1", started=time.time() - 3600)
+    assert run(definition, aws).error == "JobFailed"
+
+
+def test_no_manifest_is_no_run(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws())
+    assert execution.error == "NoManifest"
+    assert execution.cause.startswith("The job ended well but left no manifest.")
+
+
+@pytest.mark.parametrize("error", ["States.DataLimitExceeded", "S3.AccessDeniedException"])
+def test_a_manifest_that_cannot_be_read_loses_no_result(definition: dict[str, Any], error: str) -> None:
+    execution = run(definition, Aws(job=publish, fails={"s3:getObject": AwsError(error, "")}))
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["images"] is None
+    assert execution.output["warnings"] == ["The manifest could not be read here; it is where manifest says."]
+
+
+def test_random_weights_are_said_to_mean_nothing(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=lambda aws, name: publish(aws, name, weights="random")))
+    assert execution.output["warnings"] == [
+        "The weights are random: the features show that the job works, and nothing about fruit."
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("s3:listObjectsV2",),
+        ("elasticmapreduce:addStep", "s3:getObject"),
+        ("elasticmapreduce:addStep", "emr:describeCluster", "emr:listSteps", "s3:getObject"),
+        ("elasticmapreduce:addStep", "sns:publish"),
+    ],
+)
+def test_whatever_else_breaks_the_reason_comes_through(definition: dict[str, Any], broken: tuple[str, ...]) -> None:
+    aws = Aws(fails=dict.fromkeys(broken, FAILED))
+    execution = run(definition, aws)
+    assert execution.status == "FAILED"
+    assert execution.cause.startswith("It broke.")
+    assert aws.clusters == []
+
+
+def test_every_task_has_a_time_out_below_the_state_machines(definition: dict[str, Any]) -> None:
+    limits = {name: state["TimeoutSeconds"] for name, state in states(definition) if state["Type"] == "Task"}
+    assert definition["TimeoutSeconds"] - limits.pop("Run job") >= 2 * sum(limits.values())
+
+
+def test_only_what_started_nothing_is_asked_for_again(definition: dict[str, Any]) -> None:
+    (retry,) = definition["States"]["Create cluster"]["Retry"]
+    assert retry["ErrorEquals"] == ["ElasticMapReduce.ThrottlingException"]
+    assert "Retry" not in definition["States"]["Run job"]
+    assert not definition["States"]["Create cluster"]["Resource"].endswith(".sync")
+
+
+@pytest.mark.parametrize("machine", ["Workflow", "Janitor"])
+def test_the_definition_is_right_and_as_written_down(dev: Synthesised, machine: str) -> None:
+    definition = dev.machine(machine)
+    assert Linter.validate(definition) == []
+    check(machine.lower(), definition)
+
+
+@pytest.mark.parametrize("hours", [1, 72])
+def test_the_longest_run_moves_every_time_out(synthesise: Synthesise, hours: int) -> None:
+    definition = synthesise(Settings(longest_run_hours=hours)).machine("Workflow")
+    assert definition["States"]["Run job"]["TimeoutSeconds"] == hours * 3600
+    assert definition["TimeoutSeconds"] == hours * 3600 + 2700
