@@ -17,8 +17,9 @@ RELEASE = "emr-7.14.0"
 #: Several types a fleet: one that is sold out does not stop a run. All have 4 vCPU and 16 GiB, so a unit is a node.
 MACHINES: dict[Architecture, tuple[str, ...]] = {
     "arm64": ("m7g.xlarge", "m6g.xlarge"),
-    "x86_64": ("m6i.xlarge", "m5.xlarge"),
+    "x86_64": ("m7i.xlarge", "m5.xlarge"),
 }
+_NOT_OFFERED = {"eu-south-1": {"m7g.xlarge"}}  # by EMR in Milan
 
 # A node: 4 vCPU, 16 GiB, of which EMR gives YARN 12 GiB. One executor of 8 GiB takes all four cores, one task a core,
 # and leaves room for the driver (3 GiB) on whichever node YARN puts it. A Python worker of the job peaks near 250 MiB
@@ -196,7 +197,7 @@ class Cluster(Construct):
                     weighted_capacity=1,
                     ebs_configuration=EmrCreateCluster.EbsConfigurationProperty(ebs_block_device_configs=[disk]),
                 )
-                for machine in MACHINES[self._settings.architecture]
+                for machine in machines(self._settings)
             ],
             launch_specifications=(
                 EmrCreateCluster.InstanceFleetProvisioningSpecificationsProperty(spot_specification=fallback)
@@ -204,6 +205,12 @@ class Cluster(Construct):
                 else None
             ),
         )
+
+
+def machines(settings: Settings) -> list[str]:
+    """Return the types of the architecture that EMR offers in the region."""
+    missing = _NOT_OFFERED.get(settings.region, set())
+    return [machine for machine in MACHINES[settings.architecture] if machine not in missing]
 
 
 def configurations(settings: Settings) -> dict[str, dict[str, str]]:

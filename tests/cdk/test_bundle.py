@@ -1,0 +1,113 @@
+import platform
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from cdk_app import bundle
+from cdk_app.bundle import BundleError
+from cdk_app.settings import Settings
+
+LOCK = bundle.LOCK.read_text()
+HERE: Any = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+
+
+def pins(architecture: Any, engine: Any) -> dict[str, str]:
+    lines = bundle.requirements(architecture, engine, LOCK).splitlines()
+    found = [Requirement(line.rstrip("\\ ")) for line in lines if "==" in line]
+    return {pin.name: str(pin.specifier) for pin in found}
+
+
+def test_versions_and_hashes_are_the_lock_files() -> None:
+    for name, version in pins("arm64", "litert").items():
+        assert f"{name}{version} ;" in LOCK
+    text = bundle.requirements("arm64", "litert", LOCK)
+    assert text.count("--hash=sha256:") > len(pins("arm64", "litert"))
+    assert set(text.split()) - {"\\"} <= set(LOCK.split())
+
+
+def test_litert_needs_no_tensorflow_and_none_of_its_tools() -> None:
+    for architecture in ("arm64", "x86_64"):
+        chosen = set(pins(architecture, "litert"))
+        assert chosen >= {"ai-edge-litert", "numpy", "pandas", "pyarrow", "pillow", "obstore", "jinja2", "rich", "six"}
+        assert not chosen & {"tensorflow", "tensorflow-cpu", "keras", "ml-dtypes", "pyspark", "aws-cdk-lib", "boto3"}
+
+
+def test_tensorflow_is_the_build_of_the_processor() -> None:
+    assert {"tensorflow-cpu", "keras", "h5py"} <= set(pins("x86_64", "tensorflow"))
+    assert "tensorflow" not in pins("x86_64", "tensorflow")
+    assert {"tensorflow", "keras", "h5py"} <= set(pins("arm64", "tensorflow"))
+    assert "tensorflow-cpu" not in pins("arm64", "tensorflow")
+
+
+def test_equal_files_make_equal_zips(tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        folder = tmp_path / copy
+        folder.mkdir()
+        (folder / "b.py").write_text("b")
+        (folder / "a.py").write_text("a")
+        bundle._zip(tmp_path / f"{copy}.zip", folder, sorted(folder.iterdir()))
+        (folder / "a.py").touch()
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_what_is_in_the_cache_is_not_made_again(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(file: Path) -> None:
+        made.append(file)
+        file.write_text("made")
+
+    first = bundle._cached(tmp_path, "thing", "a" * 64, make)
+    assert bundle._cached(tmp_path, "thing", "a" * 64, make) == first
+    assert bundle._cached(tmp_path, "thing", "b" * 64, make) != first
+    assert len(made) == 2
+    assert sorted(tmp_path.iterdir()) == sorted([first, tmp_path / f"thing-{'b' * 16}.zip"])
+
+
+def test_what_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"^The weights nothing\.h5 cannot be read"):
+        bundle._model(Settings(weights="nothing.h5"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_weights_the_first_that_can_be_had_is_taken(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = bundle._model(Settings(weights="nothing.h5,random"), tmp_path)
+    assert zipfile.ZipFile(model).namelist() == ["about.json", "payload"]
+    assert "Going on with random weights." in capfd.readouterr().err
+    assert bundle._model(Settings(weights="random"), tmp_path) == model
+
+
+def test_the_real_bundle_computes_features_with_nothing_else_installed(tmp_path: Path) -> None:
+    """Build this machine's bundle (downloaded from PyPI unless it is cached) and use it as a cluster's node does."""
+    built = bundle.build(Settings(architecture=HERE, weights="random"), bundle.ROOT / ".cache" / "bundle")
+    assert built.environment.stat().st_size < 150e6
+    if platform.system() != "Linux":
+        pytest.skip("the bundle is for Linux")
+    zipfile.ZipFile(built.environment).extractall(tmp_path)
+    import pyspark
+
+    spark = Path(pyspark.__file__).parent / "python" / "lib"
+    path = [str(tmp_path), str(built.code), *(str(file) for file in spark.glob("*.zip"))]
+    script = f"""
+import sys
+sys.path[:0] = {path!r}
+import numpy as np
+import spark_job.run, spark_job.cli
+from spark_job import model, report
+assert spark_job.__file__.startswith({str(built.code)!r})
+report._environment().get_template("report.html.j2")
+network = model.load({str(built.model)!r}, "litert")
+print(network.record.weights, model.extractor(network)(np.zeros((1, 224, 224, 3), np.uint8)).shape)
+assert "tensorflow" not in sys.modules
+"""
+    # -S: no site-packages, so that what is missing is missed.
+    base = getattr(sys, "_base_executable", sys.executable)
+    done = subprocess.run([base, "-S", "-E", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "random (1, 1280)"), done.stderr

@@ -1,0 +1,100 @@
+import importlib.resources
+import json
+from typing import Any
+
+import pytest
+
+from cdk_app import cluster, europe
+from cdk_app.settings import Settings
+from tests.cdk.conftest import Synthesise
+from tests.cdk.template import Synthesised
+
+
+def request(stack: Synthesised) -> dict[str, Any]:
+    arguments: dict[str, Any] = stack.machine("Workflow")["States"]["Create cluster"]["Arguments"]
+    return arguments
+
+
+def fleets(stack: Synthesised) -> dict[str, dict[str, Any]]:
+    return {fleet["InstanceFleetType"]: fleet for fleet in request(stack)["Instances"]["InstanceFleets"]}
+
+
+def test_the_request_is_for_emr_7_14_with_spark_and_an_end(dev: Synthesised) -> None:
+    asked = request(dev)
+    assert asked["ReleaseLabel"] == "emr-7.14.0"
+    assert asked["Applications"] == [{"Name": "Spark"}]
+    assert asked["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert asked["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
+    assert len(asked["Instances"]["Ec2SubnetIds"]) == 3
+    assert asked["LogUri"] == "s3://StorageLogs/emr/"
+    assert {"Key": "stack", "Value": "fruits-dev"} in asked["Tags"]
+    assert {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"} in asked["Tags"]
+
+
+def test_primary_and_core_are_on_demand(dev: Synthesised) -> None:
+    assert {role: (it["TargetOnDemandCapacity"], it["TargetSpotCapacity"]) for role, it in fleets(dev).items()} == {
+        "MASTER": (1, 0),
+        "CORE": (2, 0),
+    }
+
+
+def test_spot_nodes_are_optional_and_fall_back(synthesise: Synthesise) -> None:
+    stack = synthesise(Settings(architecture="x86_64", engine="tensorflow", spot_nodes=4))
+    task = fleets(stack)["TASK"]
+    assert (task["TargetOnDemandCapacity"], task["TargetSpotCapacity"]) == (0, 4)
+    assert task["LaunchSpecifications"]["SpotSpecification"] == {
+        "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+        "TimeoutDurationMinutes": 10,
+        "AllocationStrategy": "price-capacity-optimized",
+    }
+    files = {it["Classification"]: it["Properties"] for it in request(stack)["Configurations"]}
+    assert files["spark-defaults"]["spark.executor.instances"] == "6"
+    assert files["yarn-site"]["yarn.node-labels.am.default-node-label-expression"] == "ON_DEMAND"
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_every_region_has_the_machines(architecture: Any) -> None:
+    known = json.loads(
+        importlib.resources.files("cfnlint.data.schemas.extensions.aws_emr_cluster")
+        .joinpath("instancetypeconfig_instancetype_enum.json")
+        .read_text()
+    )
+    for region in europe.REGIONS:
+        chosen = cluster.machines(Settings(region=region, architecture=architecture))
+        assert chosen == [machine for machine in cluster.MACHINES[architecture] if machine in known[region]["enum"]]
+        assert chosen, f"none in {region}"
+
+
+@pytest.mark.parametrize("engine_mib", [250, 1024], ids=["litert", "tensorflow"])
+def test_an_executor_and_the_driver_fit_a_node(engine_mib: int) -> None:
+    def mib(size: str) -> int:
+        return int(size.removesuffix("g")) * 1024
+
+    executor = mib(cluster.EXECUTOR_HEAP) + mib(cluster.EXECUTOR_OVERHEAD)
+    driver = mib(cluster.DRIVER_HEAP) + mib(cluster.DRIVER_OVERHEAD)
+    assert executor + driver <= 12288, "what EMR gives YARN on 16 GiB"
+    assert cluster.CORES * engine_mib <= mib(cluster.EXECUTOR_OVERHEAD)
+
+
+@pytest.mark.parametrize("where", ["spark.yarn.appMasterEnv", "spark.executorEnv"])
+def test_driver_and_executors_see_the_environment(where: str) -> None:
+    spark = cluster.configurations(Settings(region="eu-west-1"))["spark-defaults"]
+    assert spark[f"{where}.PYTHONPATH"] == "./environment"
+    assert spark[f"{where}.AWS_REGION"] == "eu-west-1"
+    assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
+
+
+def test_disks_are_encrypted_and_metadata_asks_for_a_token(dev: Synthesised) -> None:
+    configuration = dev.one("AWS::EMR::SecurityConfiguration", "Security")["SecurityConfiguration"]
+    disk = configuration["EncryptionConfiguration"]["AtRestEncryptionConfiguration"]["LocalDiskEncryptionConfiguration"]
+    assert disk["EnableEbsEncryption"] is True
+    assert disk["AwsKmsKey"].endswith("ClusterDiskKey")
+    assert configuration["InstanceMetadataServiceConfiguration"] == {
+        "MinimumInstanceMetadataServiceVersion": 2,
+        "HttpPutResponseHopLimit": 1,
+    }
+
+
+def test_the_instance_profile_is_called_like_the_role(dev: Synthesised) -> None:
+    profile = dev.one("AWS::IAM::InstanceProfile", "InstanceProfile")
+    assert profile["Roles"] == [profile["InstanceProfileName"]] == [request(dev)["JobFlowRole"]]

@@ -1,0 +1,38 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cdk_app.bundle import ROOT
+
+
+def submit(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the entry script as spark-submit runs it: alone, with the package on the path."""
+    script = str(ROOT / "cdk_app" / "entry.py")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, script, *words], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_reason_of_a_failed_run_is_left_beside_its_results(tmp_path: Path) -> None:
+    done = submit("run", "--input", "nowhere", "--run-id", "run-1", "--output", str(tmp_path), "--weights", "random")
+    assert done.returncode == 2
+    left = json.loads((tmp_path / "runs" / "run-1" / "_failed.json").read_text())
+    assert left == {"reason": done.stderr.splitlines()[-1]}
+    assert "nowhere does not exist" in left["reason"]
+
+
+def test_a_reason_that_cannot_be_left_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    done = submit("run", "--input", "nowhere", "--run-id", "run-1", "--output", str(tmp_path), "--weights", "random")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_command_that_works_leaves_nothing(tmp_path: Path, network_file: str) -> None:
+    done = submit("compile", "--weights", network_file, "--output", str(tmp_path / "model.zip"))
+    assert done.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
