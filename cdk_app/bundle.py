@@ -36,7 +36,7 @@ _NOT_NEEDED: dict[Engine, frozenset[str]] = {
 }
 #: Files that no import needs: tests, headers, Arrow's network protocol, LiteRT's GPU and phone parts.
 _LEFT_OUT = re.compile(
-    r"(^|/)(__pycache__|tests?)/|^bin/|\.(pyx|pxd|pxi|h|hpp|lib)$"
+    r"(^|/)(__pycache__|tests)/|^bin/|\.(pyx|pxd|pxi|h|hpp|lib)$"
     r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so"
     r"|^tensorflow/include/|^ai_edge_litert/(vendors|tools)/|^ai_edge_litert/libLiteRtWebGpu"
 )

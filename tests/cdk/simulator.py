@@ -178,7 +178,7 @@ def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: st
 def _validate(name: str, given: dict[str, Any]) -> None:
     if name in _CALLS:
         service, operation, convert = _CALLS[name]
-        given = convert(given)
+        given = convert(given)  # type: ignore[no-untyped-call]
     else:
         service, operation = _SDK[name]
     model = botocore.session.get_session().get_service_model(service)

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-import cfnlint.api
+import cfnlint.api  # type: ignore[import-untyped]
 import pytest
-from cfnlint.config import ManualArgs
+from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 from ministack.core import iam_evaluator
 
 from cdk_app.settings import Settings

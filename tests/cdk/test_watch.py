@@ -47,4 +47,4 @@ def test_the_outputs_say_where_to_go(dev: Synthesised) -> None:
 
 
 def _id(stack: Synthesised, start: str) -> str:
-    return next(name for name in stack.template["Resources"] if name.startswith(start))
+    return next(str(name) for name in stack.template["Resources"] if name.startswith(start))
