@@ -38,13 +38,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say("Interrupted; nothing was published.", 1)
     except Exception as error:
         traceback.print_exc()
-        return _say(f"The run failed: {(str(error) or type(error).__name__).splitlines()[0]}", 1)
+        return _say(f"The run failed: {_root_cause(error)}", 1)
     return 0
 
 
 def _say(sentence: object, code: int) -> int:
     print(f"fruits: {sentence}", file=sys.stderr)
     return code
+
+
+def _root_cause(error: Exception) -> str:
+    """Return the line that says most: the innermost Java exception, or the last line of a worker's traceback."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PythonException
+
+    said = str(error)
+    if isinstance(error, Py4JJavaError):
+        cause = error.java_exception
+        while cause.getCause() is not None:
+            cause = cause.getCause()
+        said = cause.toString()
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if isinstance(error, PythonException) else lines[0]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,18 +30,17 @@ def start(*uris: str) -> SparkSession:
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", _ROWS_A_BATCH)
         .config("spark.executorEnv.OMP_NUM_THREADS", 1)  # a task has one core, and numpy would start a thread a core
     )
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # nobody's spark-submit started us
+    on_laptop = "PYSPARK_GATEWAY_PORT" not in os.environ  # nobody's spark-submit started us
+    needs_s3 = on_laptop and any(uri.startswith("s3://") for uri in uris)
+    if on_laptop:
         _prepare_laptop()
-        if any(uri.startswith("s3://") for uri in uris):
-            builder = builder.config("spark.jars.packages", _hadoop_aws()).config(
-                "spark.hadoop.fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem"
-            )
     try:
-        return builder.getOrCreate()
+        return (builder.config(map=_s3a()) if needs_s3 else builder).getOrCreate()
     except PySparkRuntimeError as error:
+        also = ", or could not download Hadoop's S3 connector from Maven Central" if needs_s3 else ""
         raise UserError(
-            f"Spark could not start Java from {os.environ.get('JAVA_HOME', 'PATH')}; "
-            "unset JAVA_HOME to use the Java that comes with the requirements."
+            f"Spark could not start Java from {os.environ.get('JAVA_HOME', 'PATH')}{also}; its own message is above. "
+            "Unset JAVA_HOME to use the Java that comes with the requirements."
         ) from error
 
 
@@ -74,7 +73,16 @@ def _java_home() -> str:
     return home
 
 
-def _hadoop_aws() -> str:
-    """Return Hadoop's S3 connector, at the version of the Hadoop that comes with pyspark."""
+def _s3a() -> dict[str, bool | float | int | str | None]:
+    """Return the settings that give Spark ``s3://``, with the connector of the very Hadoop that comes with pyspark."""
     jar = next((Path(pyspark.__file__).parent / "jars").glob("hadoop-client-api-*.jar"))
-    return f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}"
+    settings: dict[str, bool | float | int | str | None] = {
+        "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}",
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+    }
+    # The connector does not read these variables, which obstore and every other tool do.
+    if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        settings |= {"spark.hadoop.fs.s3a.endpoint.region": region}
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        settings |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+    return settings

@@ -226,11 +226,16 @@ def _plain_errors(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except exceptions.NotFoundError as error:
+    except (FileNotFoundError, exceptions.NotFoundError) as error:
         raise FileNotFoundError(f"{uri} does not exist") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise PermissionError(f"access to {uri} is denied") from error
     except exceptions.AlreadyExistsError as error:
         raise FileExistsError(f"{uri} exists already") from error
     except exceptions.BaseError as error:
-        raise OSError(f"{uri}: {str(error).splitlines()[0]}") from error
+        said = str(error).splitlines()[0]
+        if "404 Not Found" in said:  # what a listing says of a bucket that does not exist
+            raise FileNotFoundError(f"{uri} does not exist") from error
+        if "403 Forbidden" in said:
+            raise PermissionError(f"access to {uri} is denied") from error
+        raise OSError(f"{uri}: {said}") from error
