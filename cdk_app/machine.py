@@ -8,6 +8,7 @@ from constructs import Construct
 
 from cdk_app import europe
 from cdk_app.settings import Settings
+from cdk_app.storage import retention
 
 
 def machine_role(scope: Construct, settings: Settings, description: str) -> iam.Role:
@@ -76,7 +77,7 @@ def machine(  # noqa: PLR0913 - what differs between the two
                 scope,
                 "Log",
                 log_group_name=f"/aws/vendedlogs/states/{name}",  # AWS's prefix for logs that services deliver
-                retention=_retention(settings.keep_logs_days),
+                retention=retention(settings.keep_logs_days),
                 removal_policy=cdk.RemovalPolicy.DESTROY,
             ),
         ),
@@ -88,9 +89,3 @@ def machine(  # noqa: PLR0913 - what differs between the two
 def acknowledge(construct: Construct, finding: str, reason: str) -> None:
     """Accept a wildcard that cdk-nag found in the policy of `construct`, and say why."""
     cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions-IAM5[{finding}]", reason=reason))
-
-
-def _retention(days: int) -> logs.RetentionDays:
-    """Return the shortest of CloudWatch's choices that keeps logs at least so many days."""
-    choices = {30: logs.RetentionDays.ONE_MONTH, 90: logs.RetentionDays.THREE_MONTHS, 365: logs.RetentionDays.ONE_YEAR}
-    return next((choice for limit, choice in choices.items() if days <= limit), logs.RetentionDays.TEN_YEARS)

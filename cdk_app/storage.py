@@ -1,6 +1,7 @@
 """The three buckets: what comes in, what comes out, what was said meanwhile."""
 
 import aws_cdk as cdk
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -44,6 +45,17 @@ class Storage(Construct):
             keep=settings.keeps_data,
             rules=[s3.LifecycleRule(prefix=RUNS, expiration=cdk.Duration.days(settings.keep_runs_days))],
         )
+        self._keep_log_of_emptying(settings)
+
+    def _keep_log_of_emptying(self, settings: Settings) -> None:
+        """Give CDK's function that empties buckets a log of ours: the one it makes itself would outlive the stack."""
+        log = logs.LogGroup(
+            self, "Emptying", retention=retention(settings.keep_logs_days), removal_policy=cdk.RemovalPolicy.DESTROY
+        )
+        provider = cdk.Stack.of(self).node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider")
+        function = provider.node.find_child("Handler")
+        assert isinstance(function, cdk.CfnResource)  # noqa: S101 - for the type checker
+        function.add_property_override("LoggingConfig", {"LogGroup": log.log_group_name})
 
     def _bucket(self, name: str, *, keep: bool, rules: list[s3.LifecycleRule], versioned: bool = False) -> s3.Bucket:
         return s3.Bucket(
@@ -64,3 +76,9 @@ class Storage(Construct):
             removal_policy=cdk.RemovalPolicy.RETAIN if keep else cdk.RemovalPolicy.DESTROY,
             auto_delete_objects=not keep,
         )
+
+
+def retention(days: int) -> logs.RetentionDays:
+    """Return the shortest of CloudWatch's choices that keeps logs at least so many days."""
+    choices = {30: logs.RetentionDays.ONE_MONTH, 90: logs.RetentionDays.THREE_MONTHS, 365: logs.RetentionDays.ONE_YEAR}
+    return next((choice for limit, choice in choices.items() if days <= limit), logs.RetentionDays.TEN_YEARS)

@@ -46,3 +46,8 @@ def test_a_deleted_photo_can_be_fetched_back_for_thirty_days(dev: Synthesised) -
     rule = next(it for it in bucket["LifecycleConfiguration"]["Rules"] if "NoncurrentVersionExpiration" in it)
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert rule["ExpiredObjectDeleteMarker"] is True
+
+
+def test_what_empties_the_buckets_logs_where_the_stack_can_remove_it(dev: Synthesised) -> None:
+    assert dev.one("AWS::Lambda::Function", "AutoDelete")["LoggingConfig"] == {"LogGroup": "StorageEmptying"}
+    assert "StorageEmptying" in dev.of("AWS::Logs::LogGroup")
