@@ -181,7 +181,8 @@ def _model(settings: Settings, cache: Path) -> Path:
 
 def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
     source = Path(weights)
-    about = [weights.encode(), engine.encode(), LOCK.read_bytes(), (PACKAGE / "model.py").read_bytes()]
+    makers = [path for path in sorted(PACKAGE.glob("*.py")) if path.stem in ("model", "weights")]
+    about = [weights.encode(), engine.encode(), LOCK.read_bytes(), *_contents(makers)]
     if source.is_file():
         about.append(source.read_bytes())
 

@@ -118,6 +118,30 @@ class Cluster(Construct):
                 "kms:GenerateDataKeyWithoutPlaintext",
                 "kms:DescribeKey",
             )
+        # As AWS's own key for disks has it: fleets attach disks under roles of EC2 that only a key's policy can name.
+        key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="ThroughEc2",
+                principals=[iam.AnyPrincipal()],
+                actions=[
+                    "kms:Encrypt",
+                    "kms:Decrypt",
+                    "kms:ReEncryptFrom",
+                    "kms:ReEncryptTo",
+                    "kms:GenerateDataKey",
+                    "kms:GenerateDataKeyWithoutPlaintext",
+                    "kms:CreateGrant",
+                    "kms:DescribeKey",
+                ],
+                resources=["*"],  # of a key's policy: the key
+                conditions={
+                    "StringEquals": {
+                        "kms:CallerAccount": cdk.Aws.ACCOUNT_ID,
+                        "kms:ViaService": f"ec2.{self._settings.region}.amazonaws.com",
+                    }
+                },
+            )
+        )
         self.service_role.add_to_policy(
             iam.PolicyStatement(
                 sid="LetEc2AttachEncryptedDisks",

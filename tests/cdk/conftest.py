@@ -16,6 +16,7 @@ from cdk_app.settings import Settings
 from cdk_app.stack import FruitsStack
 from tests.cdk.template import Synthesised
 
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 Synthesise = Callable[[Settings], Synthesised]
 
 
@@ -32,11 +33,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def synthesise(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Synthesise:
     """Synthesise the stack of some settings with all its checks, once a session."""
-    context = json.loads((ROOT / "cdk.json").read_text())["context"]
 
     @cache
     def synthesise(settings: Settings) -> Synthesised:
-        app = cdk.App(context=context, outdir=str(tmp_path_factory.mktemp("cdk.out")))
+        app = cdk.App(context=CONTEXT, outdir=str(tmp_path_factory.mktemp("cdk.out")))
         stack = FruitsStack(app, settings.name, settings, bundle)
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
         return Synthesised(Template.from_stack(stack).to_json())

@@ -7,7 +7,7 @@ import pytest
 from cdk_app import cluster, europe
 from cdk_app.settings import Settings
 from tests.cdk.conftest import Synthesise
-from tests.cdk.template import Synthesised
+from tests.cdk.template import ACCOUNT, REGION, Synthesised
 
 
 def request(stack: Synthesised) -> dict[str, Any]:
@@ -98,3 +98,12 @@ def test_disks_are_encrypted_and_metadata_asks_for_a_token(dev: Synthesised) -> 
 def test_the_instance_profile_is_called_like_the_role(dev: Synthesised) -> None:
     profile = dev.one("AWS::IAM::InstanceProfile", "InstanceProfile")
     assert profile["Roles"] == [profile["InstanceProfileName"]] == [request(dev)["JobFlowRole"]]
+
+
+def test_the_disks_key_serves_ec2_and_this_account_only(dev: Synthesised) -> None:
+    (key,) = dev.of("AWS::KMS::Key").values()
+    assert key["EnableKeyRotation"] is True
+    (through,) = [it for it in key["KeyPolicy"]["Statement"] if it["Principal"] == {"AWS": "*"}]
+    assert through["Condition"] == {
+        "StringEquals": {"kms:CallerAccount": ACCOUNT, "kms:ViaService": f"ec2.{REGION}.amazonaws.com"}
+    }

@@ -1,15 +1,21 @@
 """What every role may do and, above all, what it may not; and what other people's linters say of the template."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import cfnlint.api  # type: ignore[import-untyped]
 import pytest
+from aws_cdk import aws_sns as sns
+from cdk_nag import AwsSolutionsChecks
 from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 from ministack.core import iam_evaluator
 
-from cdk_app.settings import Settings
-from tests.cdk.conftest import Synthesise
+from cdk_app.bundle import Bundle
+from cdk_app.settings import Settings, Stage
+from cdk_app.stack import FruitsStack
+from tests.cdk.conftest import CONTEXT, Synthesise
 from tests.cdk.template import ACCOUNT, REGION, Synthesised
 
 NODES, SERVICE, WORKFLOW, JANITOR = "ClusterInstanceRole", "ClusterServiceRole", "WorkflowRole", "JanitorRole"
@@ -180,6 +186,21 @@ def test_prod_keeps_data_and_results_and_dev_leaves_nothing(dev: Synthesised, sy
     ]
     assert kept[0] == set()
     assert sorted(name[:-8] for name in kept[1]) == ["StorageData", "StorageResults"]
+
+
+def test_prod_is_protected_from_destruction(bundle: Bundle) -> None:
+    stages: tuple[Stage, ...] = ("dev", "prod")
+    stacks = [FruitsStack(cdk.App(context=CONTEXT), stage, Settings(stage=stage), bundle) for stage in stages]
+    assert [stack.termination_protection for stack in stacks] == [False, True]
+
+
+def test_what_cdk_nag_finds_stops_the_synthesis(bundle: Bundle, tmp_path: Path) -> None:
+    app = cdk.App(context=CONTEXT, outdir=str(tmp_path))
+    stack = FruitsStack(app, "fruits-dev", Settings(), bundle)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    sns.Topic(stack, "InTheClear")
+    with pytest.raises(RuntimeError, match="AwsSolutions-SNS3"):
+        app.synth()
 
 
 def _list(value: Any) -> list[str]:
