@@ -149,10 +149,10 @@ def _execute(settings: Settings, console: Console) -> None:
 
 
 def _compile(options: argparse.Namespace, console: Console) -> None:
-    from spark_job import model
+    from spark_job import weights
 
     with Stages(console).stage("model"):
-        compiled = model.load(options.weights, options.engine)
+        compiled = weights.load(options.weights, options.engine)
     try:
         options.output.write_bytes(compiled.to_bytes())
     except OSError as error:
@@ -160,7 +160,7 @@ def _compile(options: argparse.Namespace, console: Console) -> None:
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:
-    from spark_job import demo, model
+    from spark_job import demo, weights
 
     photos = options.folder / "photos"
     with Stages(console).stage("photos"):
@@ -168,6 +168,7 @@ def _demo(options: argparse.Namespace, console: Console) -> None:
     settings = Settings(input=str(photos), output=str(options.folder / "results"))
     try:
         _execute(settings, console)
-    except model.WeightsUnavailableError as error:
-        console.print(f"{error}\nGoing on with random weights: the job works the same, its features mean nothing.")
+    except weights.WeightsUnavailableError as error:
+        goes_on = "Going on with random weights: the job works the same, its features mean nothing."
+        console.print(f"{error}\n{goes_on}", soft_wrap=True, highlight=False)
         _execute(dataclasses.replace(settings, weights="random"), console)

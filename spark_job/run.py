@@ -9,7 +9,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_job import __version__, features, model, pca, plan, publish, report, sample, session
+from spark_job import __version__, features, pca, plan, publish, report, sample, session, weights
 from spark_job.errors import RunError
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.model import FEATURES, Model
@@ -39,7 +39,7 @@ def run(settings: Settings, stages: Stages) -> Manifest:
     folder = RunFolder(output, settings.run_id)
     plan.check(source)
     with stages.stage("model"):
-        network = model.load(settings.weights, settings.engine)
+        network = weights.load(settings.weights, settings.engine)
     with stages.stage("spark"):
         spark = session.start(output.uri)
     with stages.stage("plan"):

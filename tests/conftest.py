@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_job import model, session
+from spark_job import session, weights
 from spark_job.model import Model
 
 _DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -27,7 +27,7 @@ def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's work
 @pytest.fixture(scope="session")
 def network() -> Model:
     """The network with random weights, which need no download."""
-    return model.load("random", "litert")
+    return weights.load("random", "litert")
 
 
 @pytest.fixture(scope="session")

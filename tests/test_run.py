@@ -19,9 +19,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import features, model, plan, publish
+from spark_job import features, plan, publish, weights
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
+from spark_job.model import Model
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
@@ -101,11 +102,11 @@ def test_a_run_on_real_photos(spark: SparkSession, real_photos: Path, real_weigh
     assert _held_out_accuracy(spark, real_photos / "Test", real_weights, folder) >= 0.87
 
 
-def _held_out_accuracy(spark: SparkSession, photos: Path, weights: Path, folder: Path) -> float:
+def _held_out_accuracy(spark: SparkSession, photos: Path, h5: Path, folder: Path) -> float:
     """Return how often the nearest photo of the run, by the saved pipeline, has the label of a photo it never saw."""
     store = open_store(str(photos))
     made = plan.make(plan.list_images(spark, store), None, store)
-    network = spark.sparkContext.broadcast(model.load(str(weights), "litert"))
+    network = spark.sparkContext.broadcast(weights.load(str(h5), "litert"))
     unseen = features.compute(made.new, made.found, store.uri, network, spark.sparkContext.accumulator(0))
     pipeline = PipelineModel.load(str(folder / "model"))
     rows = pipeline.transform(unseen.withColumn("features", array_to_vector(F.col("features")))).collect()
@@ -148,7 +149,7 @@ def test_a_run_of_nothing_new_is_the_same_result(run_job: Run, results: Path) ->
         np.testing.assert_allclose(_vectors(one[column]), _vectors(other[column]), rtol=1e-4, atol=1e-5)
 
 
-def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: model.Model, tmp_path: Path) -> None:
+def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: Model, tmp_path: Path) -> None:
     run_job()
     assert run_job(recompute=True).counts.reused == 0
     other = tmp_path / "other.zip"

@@ -1,0 +1,75 @@
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spark_job import model, weights
+from spark_job.errors import UserError
+
+
+def test_random_weights_are_the_same_on_every_machine_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = []
+    for machine in "ab":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        models.append(weights.load("random", "litert"))
+    assert models[0] == models[1]
+    assert models[0].record.meaningless
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    assert 0.01 < model.extractor(models[0])(images).std() < 100
+
+
+def test_weights_are_compiled_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = weights.load("random", "tensorflow")
+    code = """
+import sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None
+from spark_job import weights
+print(weights.load("random", "tensorflow").digest)
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == first.digest
+    [file] = tmp_path.glob("*/*.model")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert weights.load("random", "tensorflow") == first
+
+
+def test_the_official_weights_are_taken_from_kerass_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_weights: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5").write_bytes(
+        real_weights.read_bytes()
+    )
+    ours = weights.load("imagenet", "litert")
+    assert ours.weights == "imagenet"
+    assert ours.digest == weights.load(str(real_weights), "litert").digest
+
+
+def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_file: str) -> None:
+    import keras
+
+    text, other = tmp_path / "notes.h5", tmp_path / "other.weights.h5"
+    text.write_text("not weights")
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(other)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("x", "y")
+    (tmp_path / "archive.zip").write_bytes(archive.getvalue())
+    for given, engine, sentence in [
+        (str(tmp_path / "none.h5"), "litert", "cannot be read"),
+        (str(text), "litert", "not a readable Keras .h5 file"),
+        (str(other), "litert", "another shape"),
+        (str(tmp_path / "archive.zip"), "litert", "neither a Keras .h5 file nor a model"),
+        (network_file, "tensorflow", "compiled for litert"),
+    ]:
+        with pytest.raises(UserError, match=sentence) as caught:
+            weights.load(given, engine)  # type: ignore[arg-type]
+        assert given in str(caught.value)
+        assert "\n" not in str(caught.value)
