@@ -44,31 +44,24 @@ class Watch(Construct):
 
     def add_alarms(self, workflow: sfn.StateMachine, janitor: sfn.StateMachine) -> None:
         """Raise an alarm when a run does not succeed, and when the janitor fails (as it does over an old cluster)."""
-        self._alarm("RunFailed", "A run failed, took too long or was aborted.", workflow)
-        self._alarm(
-            "ClusterOutlivedRun", "A cluster outlived its run, or the janitor could not look for clusters.", janitor
-        )
-
-    def _alarm(self, name: str, description: str, machine: sfn.StateMachine) -> None:
-        period = cdk.Duration.minutes(5)
-        ends = {
-            "failed": machine.metric_failed(period=period),
-            "timed_out": machine.metric_timed_out(period=period),
-            "aborted": machine.metric_aborted(period=period),
-        }
-        alarm = cloudwatch.Alarm(
-            self,
-            name,
-            alarm_description=description,
-            metric=cloudwatch.MathExpression(
-                expression="failed + timed_out + aborted", using_metrics=dict(ends), label=name, period=period
-            ),
-            threshold=1,
-            evaluation_periods=1,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
-        alarm.add_alarm_action(actions.SnsAction(self.topic))
+        for name, description, metric in (
+            ("RunFailed", "A run failed.", workflow.metric_failed()),
+            ("RunTimedOut", "A run took too long.", workflow.metric_timed_out()),
+            ("RunAborted", "A run was aborted.", workflow.metric_aborted()),
+            ("ClusterOutlivedRun", "A cluster outlived its run, or could not be ended.", janitor.metric_failed()),
+            ("JanitorTimedOut", "The janitor did not come to an end.", janitor.metric_timed_out()),
+        ):
+            alarm = cloudwatch.Alarm(
+                self,
+                name,
+                alarm_description=description,
+                metric=metric,
+                threshold=1,
+                evaluation_periods=1,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            )
+            alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _add_budget(self) -> None:
         def told(kind: str, share: int) -> budgets.CfnBudget.NotificationWithSubscribersProperty:

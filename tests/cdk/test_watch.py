@@ -5,13 +5,17 @@ from tests.cdk.template import Synthesised
 TOLD = Settings(stage="prod", email="fruits@example.com", monthly_budget=50)
 
 
-def test_an_alarm_for_runs_and_one_for_the_janitor(dev: Synthesised) -> None:
+def test_an_alarm_for_every_bad_end_of_a_run_and_of_the_janitor(dev: Synthesised) -> None:
     alarms = dev.of("AWS::CloudWatch::Alarm")
-    assert set(alarms) == {"WatchRunFailed", "WatchClusterOutlivedRun"}
-    for alarm, machine in ((alarms["WatchRunFailed"], "Workflow"), (alarms["WatchClusterOutlivedRun"], "Janitor")):
-        metrics = [it["MetricStat"]["Metric"] for it in alarm["Metrics"] if "MetricStat" in it]
-        assert {it["MetricName"] for it in metrics} == {"ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"}
-        assert all(machine in it["Dimensions"][0]["Value"] for it in metrics)
+    assert {name: (it["MetricName"], it["Dimensions"][0]["Value"].split(":")[-1]) for name, it in alarms.items()} == {
+        "WatchRunFailed": ("ExecutionsFailed", "WorkflowMachine"),
+        "WatchRunTimedOut": ("ExecutionsTimedOut", "WorkflowMachine"),
+        "WatchRunAborted": ("ExecutionsAborted", "WorkflowMachine"),
+        "WatchClusterOutlivedRun": ("ExecutionsFailed", "JanitorMachine"),
+        "WatchJanitorTimedOut": ("ExecutionsTimedOut", "JanitorMachine"),
+    }
+    for alarm in alarms.values():
+        assert (alarm["Namespace"], alarm["Statistic"], alarm["Threshold"]) == ("AWS/States", "Sum", 1)
         assert alarm["AlarmActions"] == [dev.resolve({"Ref": _id(dev, "WatchTopic")})]
 
 
