@@ -6,7 +6,7 @@ Python computes where things go (in SVG units, y downwards); the template ``repo
 import base64
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ COLOURS = 7  # safe for colour-blind readers (after Okabe and Ito); times three 
 SHARES = (0.80, 0.90, 0.95, 0.99)
 LONGEST_NAME = 120  # characters of a path on the map: 2,000 of them must not outweigh the page
 MOST_BARS = 30
-THUMBNAIL, THUMBNAIL_GAP = 42.0, 4.0
+THUMBNAIL, PITCH = 40.0, 43.0  # SVG units; from one thumbnail to the next
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,21 @@ def render(
     str
         HTML that loads nothing: styles, scripts and images are inside.
     """
+    images = {_name(label): count for label, count in manifest.labels.items()}
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             manifest=manifest,
             seconds_total=_seconds_between(manifest.started, manifest.finished),
-            map=fruit_map(points, manifest.labels),
+            map=fruit_map(points, images),
             curve=variance_curve(variance, manifest.pca.components),
             first_shares=[*variance[:2], 0.0, 0.0][:2],
-            labels=bars(manifest.labels),
+            labels=bars(images),
             stages=stages(manifest.seconds),
             reasons=bars(manifest.rejected),
             rejected=rejected,
-            chance=agreement_by_chance(manifest.labels),
+            chance=agreement_by_chance(images),
             run_path=f"{manifest.output.rstrip('/')}/runs/{manifest.run_id}",
         )
     )
@@ -268,7 +269,7 @@ def fruit_map(points: Sequence[Point], images: Mapping[str, int]) -> FruitMap:
     x, y = equal_scales(points, frame)
     marks: dict[str, list[Mark]] = defaultdict(list)
     for point in points:
-        marks[_name(point)].append(Mark(point.path[-LONGEST_NAME:], x(point.x), y(point.y)))
+        marks[_name(point.label)].append(Mark(_tail(point.path), x(point.x), y(point.y)))
     sizes = {label: images.get(label, len(marks[label])) for label in marks}
     order = sorted(sizes, key=lambda label: (-sizes[label], label))
     groups = [LabelMarks(label, sizes[label], *look(rank), marks[label]) for rank, label in enumerate(order)]
@@ -281,8 +282,12 @@ def fruit_map(points: Sequence[Point], images: Mapping[str, int]) -> FruitMap:
     )
 
 
-def _name(point: Point) -> str:
-    return NO_LABEL if point.label is None else point.label
+def _name(label: str | None) -> str:
+    return label or NO_LABEL
+
+
+def _tail(path: str) -> str:
+    return path if len(path) <= LONGEST_NAME else "…" + path[1 - LONGEST_NAME :]
 
 
 def look(rank: int) -> tuple[int | None, str]:
@@ -315,8 +320,8 @@ def _thumbnails(points: Sequence[Point], x: Scale, y: Scale, ranks: Mapping[str,
     corners = place_thumbnails([dot for _, dot in pictured], dots, MAP_FRAME)
     return [
         Thumbnail(
-            group=ranks[_name(point)],
-            path=point.path[-LONGEST_NAME:],
+            group=ranks[_name(point.label)],
+            path=_tail(point.path),
             data_uri="data:image/jpeg;base64," + base64.b64encode(point.thumbnail or b"").decode(),
             x=corner[0],
             y=corner[1],
@@ -336,9 +341,9 @@ def place_thumbnails(
     anchors: Iterable[tuple[float, float]],
     dots: Iterable[tuple[float, float]],
     frame: Frame,
-    reach: float = 3 * THUMBNAIL,
+    reach: float = 1.5 * THUMBNAIL,
 ) -> list[tuple[float, float] | None]:
-    """Give each thumbnail a cell of a grid of its own: near its anchor, where it hides few dots.
+    """Give each thumbnail a cell of a chessboard of its own, so that dots show between the photos.
 
     Parameters
     ----------
@@ -352,30 +357,29 @@ def place_thumbnails(
     Returns
     -------
     list of (x, y) or None
-        The top left corner a thumbnail, in the order of the anchors; None where no cell in reach is free.
+        The top left corner of each thumbnail, in the order of the anchors; None where no cell in reach is free.
     """
-    pitch = THUMBNAIL + THUMBNAIL_GAP
-    columns = int((frame.right - frame.left) // pitch)
-    rows = int((frame.bottom - frame.top) // pitch)
-    free = {(column, row) for column in range(columns) for row in range(rows)}
-    hidden: dict[tuple[int, int], int] = defaultdict(int)
-    for x, y in dots:
-        hidden[int((x - frame.left) // pitch), int((y - frame.top) // pitch)] += 1
-
-    def middle(cell: tuple[int, int]) -> tuple[float, float]:
-        return (frame.left + (cell[0] + 0.5) * pitch, frame.top + (cell[1] + 0.5) * pitch)
-
+    columns, rows = int((frame.right - frame.left) // PITCH), int((frame.bottom - frame.top) // PITCH)
+    free = {
+        (column, row): (frame.left + (column + 0.5) * PITCH, frame.top + (row + 0.5) * PITCH)
+        for column in range(columns)
+        for row in range(rows)
+        if (column + row) % 2 == 0
+    }
+    hidden = Counter((int((x - frame.left) // PITCH), int((y - frame.top) // PITCH)) for x, y in dots)
     placed: list[tuple[float, float] | None] = []
     for anchor in anchors:
-        near = [cell for cell in free if math.dist(middle(cell), anchor) <= reach]
-        # A hidden dot weighs as much as a tenth of a thumbnail further off.
-        cell = min(
-            near,
-            key=lambda cell: (math.dist(middle(cell), anchor) + 0.1 * THUMBNAIL * hidden[cell], cell),
-            default=None,
-        )
-        free.discard(cell)  # type: ignore[arg-type]
-        placed.append(cell and (middle(cell)[0] - THUMBNAIL / 2, middle(cell)[1] - THUMBNAIL / 2))
+        # A dot that a photo hides counts as much as a little way further off.
+        costs = {
+            cell: (math.dist(middle, anchor) + hidden[cell], cell)
+            for cell, middle in free.items()
+            if math.dist(middle, anchor) <= reach
+        }
+        if costs:
+            x, y = free.pop(min(costs, key=costs.__getitem__))
+            placed.append((x - THUMBNAIL / 2, y - THUMBNAIL / 2))
+        else:
+            placed.append(None)
     return placed
 
 
