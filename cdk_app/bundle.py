@@ -181,7 +181,7 @@ def _model(settings: Settings, cache: Path) -> Path:
 
 def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
     source = Path(weights)
-    makers = [path for path in sorted(PACKAGE.glob("*.py")) if path.stem in ("model", "weights")]
+    makers = [PACKAGE / name for name in ("model.py", "weights.py")]
     about = [weights.encode(), engine.encode(), LOCK.read_bytes(), *_contents(makers)]
     if source.is_file():
         about.append(source.read_bytes())

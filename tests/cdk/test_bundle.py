@@ -100,10 +100,10 @@ import sys
 sys.path[:0] = {path!r}
 import numpy as np
 import spark_job.run, spark_job.cli
-from spark_job import model, report
+from spark_job import model, report, weights
 assert spark_job.__file__.startswith({str(built.code)!r})
 report._environment().get_template("report.html.j2")
-network = model.load({str(built.model)!r}, "litert")
+network = weights.load({str(built.model)!r}, "litert")
 print(network.record.weights, model.extractor(network)(np.zeros((1, 224, 224, 3), np.uint8)).shape)
 assert "tensorflow" not in sys.modules
 """
