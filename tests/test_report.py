@@ -1,0 +1,394 @@
+import math
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from spark_job import report
+from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.report import MAP_FRAME, NO_LABEL, THUMBNAIL, Point, RejectedImage
+
+HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}"""
+VOID = {"meta", "link", "input", "col", "br", "img"}
+
+RUN = Manifest(
+    run_id="20261122T050353Z-7f3a",
+    started="2026-11-22T05:03:53+00:00",
+    finished="2026-11-22T05:05:31+00:00",
+    input="s3://photos/autumn",
+    output="s3://results/",
+    settings={"components": 0.9, "standardize": False, "recompute": None},
+    counts=Counts(found=45, featurised=30, reused=12, rejected=3),
+    rejected={"truncated": 2, "not_an_image": 1},
+    labels={"apple": 30, "cherry": 12},
+    model=ModelRecord("litert", "imagenet", "aa" * 32, "bb" * 32, "bicubic 224x224"),
+    pca=PcaRecord(3, 0.9, False, 0.95, 0.93, 42),
+    seconds={"plan": 1.5, "features": 61.0, "pca": 4.0},
+    images_per_second=123.4,
+    versions={"spark": "3.5.8"},
+    reused_from="20261115T050401Z-19c0",
+)
+VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
+
+
+def jpeg(size: int = 64, seed: int = 0) -> bytes:
+    """A picture as hard to compress as a photo can be."""
+    noise = np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def sample(count: int, labels: list[str | None], pictures: int = 0) -> list[Point]:
+    places = np.random.default_rng(count).normal(size=(count, 2)) * (5, 2)
+    return [
+        Point(f"{i}.jpg", labels[i % len(labels)], float(x), float(y), jpeg(seed=i) if i < pictures else None)
+        for i, (x, y) in enumerate(places)
+    ]
+
+
+class Page(HTMLParser):
+    """A parsed page; refuses tags that are closed out of order or not at all."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.styles = ""
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            self.styles += data
+        elif not self.open or self.open[-1] != "script":
+            self.text += data
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [
+            found
+            for name, found in self.tags
+            if name == tag and all(found.get(key.rstrip("_").replace("_", "-")) == wanted[key] for key in wanted)
+        ]
+
+
+def page(
+    manifest: Manifest = RUN,
+    variance: list[float] = VARIANCE,
+    points: list[Point] | None = None,
+    rejected: list[RejectedImage] | None = None,
+) -> Page:
+    points = sample(42, ["apple", "cherry"], pictures=6) if points is None else points
+    rejected = [RejectedImage("a/b.jpg", "truncated", "ends early")] if rejected is None else rejected
+    return Page(report.render(manifest, variance, points, rejected))
+
+
+def test_page_tells_the_run() -> None:
+    read = page()
+    assert RUN.run_id in read.text
+    assert "22 November 2026, 05:03 UTC" in read.text
+    assert "s3://results/runs/20261122T050353Z-7f3a" in read.text  # one slash, not two
+    assert "42 photos, 3 numbers each, 90.0\u202f% of the variance" in read.text
+    assert "12 unchanged photos from run 20261115T050401Z-19c0" in read.text
+    assert "1 of 3 shown" in read.text
+    for fact in ("1 min 38 s", "123", "ends early", "bb" * 32, "3.5.8", "bicubic 224x224"):
+        assert fact in read.text
+
+
+def test_every_photo_is_on_the_map_with_its_label() -> None:
+    read = page()
+    assert len(read.all("g", class_="marks look-0")) == 1
+    assert len(read.all("use", href="#circle")) >= 42
+    assert [entry["title"] for entry in read.all("button", aria_pressed="false")] == ["apple", "cherry"]
+    assert all((image["href"] or "").startswith("data:image/jpeg;base64,") for image in read.all("image"))
+
+
+def test_only_random_weights_bring_the_warning() -> None:
+    random = replace(RUN, model=replace(RUN.model, weights="random"))
+    assert "mean nothing about fruit" in page(random).text
+    assert "mean nothing about fruit" not in page().text
+
+
+ONE_IMAGE = replace(
+    RUN,
+    counts=Counts(1, 1, 0, 0),
+    rejected={},
+    labels={"": 1},
+    pca=PcaRecord(1, 0.0, False, None, None, 1),
+    reused_from=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "variance", "points", "says"),
+    [
+        pytest.param(ONE_IMAGE, [0.0] * 1280, [Point("a.jpg", None, 0, 0, jpeg())], NO_LABEL, id="one image"),
+        pytest.param(ONE_IMAGE, [math.nan], [Point("a.jpg", None, 0, 0, None)], "same features", id="no variance"),
+        pytest.param(ONE_IMAGE, [1.0], [], "nothing to draw", id="no sample"),
+        pytest.param(
+            replace(RUN, labels={"apple": 42}, pca=replace(RUN.pca, agreement_features=None)),
+            VARIANCE,
+            sample(42, ["apple"]),
+            "at least two labels",
+            id="one label",
+        ),
+        pytest.param(
+            replace(RUN, pca=replace(RUN.pca, components=1)),
+            [1.0],
+            [replace(point, y=0.0) for point in sample(42, ["apple"], 42)],
+            "all photos lie on one line",
+            id="one component",
+        ),
+        pytest.param(
+            replace(RUN, counts=Counts(42, 30, 12, 0), rejected={}),
+            VARIANCE,
+            sample(42, ["apple"]),
+            "None: every image",
+            id="none rejected",
+        ),
+        pytest.param(
+            replace(RUN, labels={f"kind {i:04}": 2 for i in range(1000)}),
+            VARIANCE,
+            sample(2000, [f"kind {i:04}" for i in range(1000)]),
+            "and 970 more labels with 1,940 photos",
+            id="a thousand labels",
+        ),
+        pytest.param(
+            replace(RUN, counts=Counts(3, 0, 0, 3), labels={}), VARIANCE, [], "No photo could be used", id="no labels"
+        ),
+    ],
+)
+def test_unusual_runs_have_a_sensible_page(
+    manifest: Manifest, variance: list[float], points: list[Point], says: str
+) -> None:
+    read = page(manifest, variance, points, [])
+    assert says in read.text
+    assert "nan" not in " ".join(value or "" for _, attributes in read.tags for value in attributes.values())
+
+
+def test_hostile_names_are_only_text() -> None:
+    hostile = replace(
+        RUN,
+        run_id=HOSTILE,
+        input=HOSTILE,
+        output=HOSTILE,
+        settings={HOSTILE: HOSTILE},
+        rejected={HOSTILE: 3},
+        labels={HOSTILE: 42},
+        model=ModelRecord(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),
+        seconds={HOSTILE: 1.0},
+        versions={HOSTILE: HOSTILE},
+        reused_from=HOSTILE,
+    )
+    read = page(
+        hostile, points=[Point(HOSTILE, HOSTILE, 0, 0, jpeg())], rejected=[RejectedImage(HOSTILE, HOSTILE, HOSTILE)]
+    )
+    assert len(read.all("script")) == 1
+    assert not read.all("img")
+    assert not [name for _, attributes in read.tags for name in attributes if name.startswith("on")]
+    assert read.text.count(HOSTILE) >= 10
+    assert read.all("g", data_group="0", data_label=HOSTILE)
+
+
+@given(name=st.text(max_size=40), count=st.integers(0, 10**9))
+@settings(max_examples=25, deadline=None)
+def test_any_name_gives_a_well_formed_page(name: str, count: int) -> None:
+    read = page(
+        replace(RUN, labels={name: count}, input=name, output=name),
+        points=[Point(name, name, 1e6, -1e-6, None), Point(name, None, 0, 0, None)],
+        rejected=[RejectedImage(name, name, name)],
+    )
+    assert len(read.all("script")) == 1
+
+
+def test_page_loads_nothing() -> None:
+    read = page(points=sample(60, ["https://example.com/x.js"], 60))
+    for _, attributes in read.tags:
+        for name in {"src", "href", "srcset", "action", "poster", "data", "xlink:href"} & attributes.keys():
+            assert (attributes[name] or "").startswith(("#", "data:"))
+        assert "url(" not in (attributes.get("style") or "")
+    assert "url(" not in read.styles
+    assert "@import" not in read.styles
+    policy = read.all("meta", http_equiv="Content-Security-Policy")[0]["content"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_fragments_point_at_what_is_there() -> None:
+    read = page()
+    ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    references = {(use["href"] or "")[1:] for use in read.all("use")}
+    for _, attributes in read.tags:
+        references |= set((attributes.get("aria-labelledby") or "").split())
+    assert references <= set(ids)
+
+
+def test_a_full_sample_with_long_names_stays_under_3_mb() -> None:
+    points = [replace(point, path="<" * 1024) for point in sample(2000, ["apple", "cherry"], 60)]
+    assert len(report.render(RUN, [1 / 1280] * 1280, points, []).encode()) < 3_000_000
+
+
+def test_snippets_are_python_and_name_the_run() -> None:
+    html = page(replace(RUN, output="/home/o'hara/results"))
+    pandas = html.text.partition("import numpy as np")[2].partition("Needs pip")[0]
+    compile(pandas, "snippet", "exec")
+    assert '''"/home/o'hara/results/runs/20261122T050353Z-7f3a"''' in pandas
+    assert "read_parquet('/home/o''hara/results/runs/20261122T050353Z-7f3a/pca/*.parquet')" in html.text
+    assert "httpfs" not in html.text
+
+
+def test_template_is_read_from_a_zip(tmp_path: Path) -> None:
+    package = Path(report.__file__).parent
+    with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
+        for name in ("__init__.py", "manifest.py", "report.py", "report.html.j2"):
+            archive.write(package / name, f"spark_job/{name}")
+    code = (
+        "import sys; sys.path.insert(0, 'job.zip'); from spark_job import report; "
+        "assert 'job.zip' in report.__file__; report._environment().get_template('report.html.j2')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (0.26, "0.3 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (72, "1 min 12 s"), (3725, "1 h 02 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert report.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (True, "yes"), (0.9, "0.9"), ("é", "é"), (["jpg", 1], '["jpg", 1]')],
+)
+def test_setting(value: object, text: str) -> None:
+    assert report.setting(value) == text
+
+
+@given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), about=st.integers(2, 12))
+def test_ticks_increase_within_the_range(low: float, width: float, about: int) -> None:
+    values = report.ticks(low, low + width, about)
+    assert all(low <= value <= low + width for value in values)
+    assert all(a < b for a, b in pairwise(values))
+    assert about / 2.5 - 1 <= len(values) <= about + 1
+
+
+def test_ticks_of_nothing() -> None:
+    assert report.ticks(1, 1, 5) == []
+
+
+PLACES = st.lists(
+    st.tuples(st.floats(MAP_FRAME.left, MAP_FRAME.right), st.floats(MAP_FRAME.top, MAP_FRAME.bottom)), max_size=60
+)
+
+
+@given(anchors=PLACES, dots=PLACES, same=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_thumbnails_never_overlap_and_stay_inside(
+    anchors: list[tuple[float, float]], dots: list[tuple[float, float]], same: bool
+) -> None:
+    anchors = [anchors[0]] * len(anchors) if same and anchors else anchors  # all in one place: the hardest case
+    placed = report.place_thumbnails(anchors, dots, MAP_FRAME)
+    assert len(placed) == len(anchors)
+    corners = [corner for corner in placed if corner]
+    assert bool(corners) == bool(anchors)  # the first one always finds a place
+    for x, y in corners:
+        assert MAP_FRAME.left <= x <= MAP_FRAME.right - THUMBNAIL
+        assert MAP_FRAME.top <= y <= MAP_FRAME.bottom - THUMBNAIL
+    for i, (x, y) in enumerate(corners):
+        assert all(abs(x - u) >= THUMBNAIL or abs(y - v) >= THUMBNAIL for u, v in corners[:i])
+
+
+def test_thumbnail_avoids_a_crowd() -> None:
+    anchor = (450.0, 300.0)
+    (alone,) = report.place_thumbnails([anchor], [], MAP_FRAME)
+    assert alone is not None
+    crowd = [(alone[0] + THUMBNAIL / 2, alone[1] + THUMBNAIL / 2)] * 100
+    assert report.place_thumbnails([anchor], crowd, MAP_FRAME) != [alone]
+
+
+@given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=30))
+def test_map_keeps_points_inside_and_units_equal(places: list[tuple[float, float]]) -> None:
+    assume(all(abs(value) > 1e-6 or value == 0 for place in places for value in place))
+    points = [Point("p", "l", x, y, None) for x, y in places]
+    x, y = report.equal_scales(points, MAP_FRAME)
+    assert x.unit == -y.unit > 0
+    for point in points:
+        assert MAP_FRAME.left <= x(point.x) <= MAP_FRAME.right
+        assert MAP_FRAME.top <= y(point.y) <= MAP_FRAME.bottom
+
+
+def test_the_21_largest_labels_look_different_and_the_rest_grey() -> None:
+    looks = [report.look(rank) for rank in range(30)]
+    assert len(set(looks[:21])) == 21
+    assert set(looks[21:]) == {(None, "circle")}
+    drawn = report.fruit_map(sample(30, [str(i) for i in range(30)]), {str(i): i for i in range(30)})
+    assert [group.label for group in drawn.groups[:2]] == ["29", "28"]
+    assert drawn.groups[-1].colour is None
+
+
+@given(st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=50), st.integers(1, 60))
+def test_variance_curve_rises_within_its_frame(ratios: list[float], components: int) -> None:
+    total = report.cumulative(ratios)
+    assert total[0] == 0
+    assert all(a <= b <= 1 for a, b in pairwise(total))
+    curve = report.variance_curve(ratios, components)
+    assert (curve is None) == (total[-1] == 0)
+    if curve:
+        for kept in [curve.chosen, *curve.shares]:
+            assert 0 <= kept.components <= len(ratios)
+            assert curve.frame.left <= kept.x <= curve.frame.right + 1e-9
+            assert curve.frame.top - 1e-9 <= kept.y <= curve.frame.bottom
+
+
+def test_components_for_a_share() -> None:
+    total = report.cumulative(VARIANCE)
+    assert [report.components_for(share, total) for share in (0.5, 0.8, 0.9, 1.0)] == [1, 2, 3, 5]
+    assert report.components_for(0.99, report.cumulative([0.5])) is None
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(0, 10**9), max_size=60))
+def test_bars_are_the_largest_in_order(counts: dict[str, int]) -> None:
+    drawn = report.bars(counts)
+    assert [bar.value for bar in drawn] == sorted(counts.values(), reverse=True)[:30]
+    assert all(0 <= bar.length <= 100 for bar in drawn)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.floats(0, 1e5), max_size=12))
+def test_stages_follow_each_other(seconds: dict[str, float]) -> None:
+    drawn = report.stages(seconds)
+    assert [bar.name for bar in drawn] == list(seconds)
+    for earlier, later in pairwise(drawn):
+        assert later.start == pytest.approx(earlier.start + earlier.length)
+    if sum(seconds.values()) > 0:
+        assert drawn[-1].start + drawn[-1].length == pytest.approx(100)
+
+
+def test_agreement_by_chance() -> None:
+    assert report.agreement_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
+    assert report.agreement_by_chance({"a": 5}) == 1
+    assert report.agreement_by_chance({"a": 1}) is None
