@@ -69,23 +69,25 @@ def render(
         HTML that loads nothing: styles, scripts and images are inside.
     """
     images = {_name(label): count for label, count in manifest.labels.items()}
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            manifest=manifest,
-            seconds_total=_seconds_between(manifest.started, manifest.finished),
-            map=fruit_map(points, images),
-            curve=variance_curve(variance, manifest.pca.components),
-            first_shares=[*variance[:2], 0.0, 0.0][:2],
-            labels=bars(images),
-            stages=stages(manifest.seconds),
-            reasons=bars(manifest.rejected),
-            rejected=rejected,
-            chance=agreement_by_chance(images),
-            run_path=f"{manifest.output.rstrip('/')}/runs/{manifest.run_id}",
-        )
+    return page(
+        "report.html.j2",
+        manifest=manifest,
+        seconds_total=_seconds_between(manifest.started, manifest.finished),
+        map=fruit_map(points, images),
+        curve=variance_curve(variance, manifest.pca.components),
+        first_shares=[*variance[:2], 0.0, 0.0][:2],
+        labels=bars(images),
+        stages=stages(manifest.seconds),
+        reasons=bars(manifest.rejected),
+        rejected=rejected,
+        chance=agreement_by_chance(images),
+        run_path=f"{manifest.output.rstrip('/')}/runs/{manifest.run_id}",
     )
+
+
+def page(template: str, **content: Any) -> str:
+    """Return a page made from a template of this package."""
+    return _environment().get_template(template).render(content)
 
 
 @cache
