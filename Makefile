@@ -54,5 +54,5 @@ synth: node_modules/.package-lock.json ## Write the CloudFormation template and 
 	@echo 'The template is cdk.out/fruits-dev.template.json.'
 
 node_modules/.package-lock.json: package-lock.json .venv/.user
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --silent
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
