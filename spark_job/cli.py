@@ -19,6 +19,7 @@ _EXAMPLES = """\
 examples:
   python -m spark_job run --input photos --output results
   python -m spark_job run --input s3://bucket/photos --output s3://bucket/results --components 200
+  python -m spark_job similar photo.jpg --run results --html similar.html
   python -m spark_job demo
 """
 
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fruits {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="compute the features of a folder of photos"))
+    _add_similar(commands.add_parser("similar", help="find the photos of a run that look most like one photo"))
     _add_compile(commands.add_parser("compile", help="make the model file that a cluster runs, from weights"))
     _add_demo(commands.add_parser("demo", help="run on photos that it draws itself"))
     return parser
@@ -115,6 +117,17 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_similar(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("photo", metavar="PHOTO", help="a path or s3://bucket/key")
+    add("--run", required=True, metavar="URI", help="the output of runs, for the latest of them, or one run's folder")
+    add("--weights", help="what the run was made with, where that has moved (default: what the run names)")
+    add("--k", type=int, default=5, metavar="COUNT", help="how many photos (default: %(default)s)")
+    add("--html", type=Path, metavar="FILE", help="write a page with the photos as well")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=_similar)
+
+
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write")
@@ -148,15 +161,28 @@ def _execute(settings: Settings, console: Console) -> None:
     print(summary(run(settings, Stages(console))))
 
 
+def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages
+    from spark_job import similar
+
+    found = similar.search(options.photo, options.run, options.weights, options.k)
+    if options.html:
+        _write(options.html, similar.page(found).encode())
+    print(found.to_json() if options.json else similar.text(found))
+
+
 def _compile(options: argparse.Namespace, console: Console) -> None:
     from spark_job import weights
 
     with Stages(console).stage("model"):
         compiled = weights.load(options.weights, options.engine)
+    _write(options.output, compiled.to_bytes())
+
+
+def _write(file: Path, content: bytes) -> None:
     try:
-        options.output.write_bytes(compiled.to_bytes())
+        file.write_bytes(content)
     except OSError as error:
-        raise UserError(f"The file {options.output} cannot be written: {error.strerror}.") from error
+        raise UserError(f"The file {file} cannot be written: {error.strerror}.") from error
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:

@@ -30,3 +30,25 @@ def agreement(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | No
     distances = squares - 2.0 * (centred @ centred.T)  # the row's own square changes no order
     np.fill_diagonal(distances, np.inf)
     return float((named[distances.argmin(axis=1)] == named).mean())
+
+
+def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the rows nearest to a query, the nearest first.
+
+    Parameters
+    ----------
+    query
+        Shape (d,).
+    vectors
+        Shape (n, d).
+    k
+        How many; all n where there are fewer.
+
+    Returns
+    -------
+    tuple of ndarray
+        Their indices and their Euclidean distances, shape (min(k, n),) each; of equal ones the first row comes first.
+    """
+    distances = np.linalg.norm(vectors - query, axis=1).astype(np.float64)
+    rows = np.argsort(distances, kind="stable")[:k]
+    return rows, distances[rows]

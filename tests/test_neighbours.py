@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from spark_job.neighbours import agreement
+from spark_job.neighbours import agreement, nearest
 
 
 def test_agreement_is_leave_one_out_accuracy() -> None:
@@ -28,3 +28,18 @@ def test_one_label_is_no_question(labels: list[str | None]) -> None:
 
 def test_images_without_a_label_are_a_label_of_their_own() -> None:
     assert agreement(np.array([[0.0], [0.1], [9.0], [9.1]]), [None, None, "a", "a"]) == 1.0
+
+
+def test_nearest_is_what_scikit_learn_finds() -> None:
+    rng = np.random.default_rng(2)
+    vectors, query = rng.normal(size=(300, 7)), rng.normal(size=7)
+    distances, rows = NearestNeighbors(n_neighbors=9).fit(vectors).kneighbors([query])
+    found = nearest(query, vectors, 9)
+    np.testing.assert_array_equal(found[0], rows[0])
+    np.testing.assert_allclose(found[1], distances[0])
+
+
+def test_nearest_of_few_and_of_equal_rows() -> None:
+    rows, distances = nearest(np.zeros(2), np.array([[3.0, 4.0], [0.0, 0.0], [4.0, 3.0]]), 9)
+    assert rows.tolist() == [1, 0, 2]
+    assert distances.tolist() == [0.0, 5.0, 5.0]
