@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from spark_job.images import Reason, RejectedImageError, check_size, decode
 from spark_job.model import Model, extractor
 from spark_job.plan import PHOTOS
-from spark_job.store import LISTING, Store, open_store
+from spark_job.store import LISTING, BadNameError, Store, open_store
 
 OUTCOMES = f"{PHOTOS}, features array<float>, reason string, detail string"
 """Columns of an outcome: the photo as it was read, and either its features or a reason and its detail."""
@@ -119,17 +119,25 @@ def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) 
 
 def _read(store: Store, photo: Photo) -> Read:
     try:
-        check_size(photo.size)
-        stored = store.read(photo.path)
+        stored = store.read(photo.path, check_size)
     except RejectedImageError as error:
         return photo, error
-    except FileNotFoundError:
-        return photo, RejectedImageError(Reason.MISSING, "it was listed, and gone when it was to be read")
-    except PermissionError:
-        return photo, RejectedImageError(Reason.DENIED, "the job is not allowed to read it")
     except OSError as error:
-        return photo, RejectedImageError(Reason.UNREADABLE, f"reading failed: {error}")
+        return photo, RejectedImageError(*_why(error))
     return photo._replace(size=len(stored.data), modified=stored.modified), stored.data
+
+
+def _why(error: OSError) -> tuple[Reason, str]:
+    match error:
+        case FileNotFoundError():
+            return Reason.MISSING, "it was listed, and gone when it was to be read"
+        case PermissionError():
+            return Reason.DENIED, "the job is not allowed to read it"
+        case ConnectionError():
+            return Reason.UNAVAILABLE, f"the storage does not give it, however often it is asked: {error}"
+        case BadNameError():
+            return Reason.BAD_NAME, str(error)
+    return Reason.UNREADABLE, f"reading failed: {error}"
 
 
 def _pixels(content: bytes | RejectedImageError) -> NDArray[np.uint8] | RejectedImageError:

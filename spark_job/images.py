@@ -6,19 +6,35 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from spark_job.bombs import BombError, check_chunks, in_one_scan
 
 SIDE = 224
 """The network's input, in pixels a side."""
 
-PREPROCESSING = f"1: upright, white behind transparency, RGB, bicubic to {SIDE}x{SIDE}, x / 127.5 - 1"
+PREPROCESSING = f"2: upright, white behind transparency, RGB, bicubic to {SIDE}x{SIDE}, x / 127.5 - 1"
 """What is done to an image before the network; a change here makes old features stale, so count it up."""
 
 MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = {"JPEG": 2**28, "JPEG in several scans": 2**26, "PNG": 3 * 2**24, "WEBP": 2**25}
+"""What is decoded at most, so that no photo takes more than half a GiB: the first kind is decoded at a fraction of its
+size, the others whole, with 8, 8 and 16 bytes a pixel at worst."""
+
+Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values()) // 2  # Pillow's own guard refuses twice this
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _THUMBNAIL_SIDE = 64
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each value of EXIF's orientation."""
 
 
 class Reason(StrEnum):
@@ -29,8 +45,10 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     TRUNCATED = "truncated"
     UNREADABLE = "unreadable"
+    BAD_NAME = "bad name"
     MISSING = "missing"
     DENIED = "denied"
+    UNAVAILABLE = "unavailable"
 
 
 class RejectedImageError(Exception):
@@ -92,7 +110,7 @@ def _rgb(data: bytes, side: int) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise RejectedImageError(Reason.UNSUPPORTED, "not a JPEG, PNG or WebP file") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, BombError, MemoryError) as error:
         raise RejectedImageError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:
         # Pillow's decoders raise whatever their format's code does: OSError, SyntaxError, ValueError, struct.error, ...
@@ -101,17 +119,44 @@ def _rgb(data: bytes, side: int) -> Image.Image:
 
 
 def _upright_rgb(data: bytes, side: int) -> Image.Image:
+    kind = _kind(data)
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; at most {MAX_PIXELS:,} are decoded")
+    if width * height > MAX_PIXELS[kind]:
+        most = f"at most {MAX_PIXELS[kind]:,} of a {kind} are decoded"
+        raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; {most}")
     if isinstance(image, ImageFile.ImageFile):
         image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decodes at 1/2, 1/4 or 1/8, a fraction of the work
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    upright = _UPRIGHT.get(_orientation(image))
+    image = _rgb_or_rgba(image)
+    if (factor := min(image.size) // (2 * side)) > 1:
+        image = image.reduce(factor)  # what follows makes copies
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.transpose(upright) if upright is not None else image
+
+
+def _kind(data: bytes) -> str:
+    """Return the key of MAX_PIXELS; a file that has none goes by the strictest, until Pillow says what is wrong."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG" if in_one_scan(data) else "JPEG in several scans"
+    if data.startswith(b"\x89PNG"):
+        check_chunks(data)
+        return "PNG"
+    return "WEBP"
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation; damaged metadata is no reason to refuse a photo."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow's parser raises
+        return 1
+
+
+def _rgb_or_rgba(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)

@@ -73,8 +73,8 @@ def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def label_of(path: str) -> str | None:
-    """Return the name of the folder that a photo is in; None where it is in none."""
-    return path.split("/")[-2] if "/" in path else None
+    """Return the name of the folder that a photo is in; None where it is in none, or in one without a name."""
+    return path.split("/")[-2] or None if "/" in path else None
 
 
 def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:

@@ -85,7 +85,7 @@ class _SlowStore:
         self._size, self._lock = size, threading.Lock()
         self.now = self.most = 0
 
-    def read(self, path: str) -> Stored:
+    def read(self, path: str, accept: object) -> Stored:  # noqa: ARG002 - any size will do
         with self._lock:
             self.now += self._size
             self.most = max(self.most, self.now)

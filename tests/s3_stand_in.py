@@ -1,0 +1,258 @@
+"""A small S3 on this machine that can be told to be slow or to fail: what ministack cannot.
+
+It speaks as much S3 as the job does: ListObjectsV2, GET, HEAD, PUT with conditions, DELETE. For a benchmark::
+
+    python -m tests.s3_stand_in --folder photos --bucket photos --delay 0.05
+"""
+
+import argparse
+import hashlib
+import itertools
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from enum import Enum, auto
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+
+class Fault(Enum):
+    """What can go wrong with one answer."""
+
+    SLOW_DOWN = auto()  # 503, as S3 throttles
+    INTERNAL = auto()  # 500
+    RESET = auto()  # the connection is reset before the answer
+    CUT = auto()  # the connection is reset in the middle of the body
+    SHORT = auto()  # half of the body that the header promises, and a clean end
+    STUCK = auto()  # the head and half of the body, then silence
+    SILENT = auto()  # no answer at all
+    DENIED = auto()  # 403
+    LOST = auto()  # 404
+    ARCHIVED = auto()  # 403 InvalidObjectState, as an object in Glacier
+
+
+_CODES = {
+    Fault.SLOW_DOWN: (503, "SlowDown"),
+    Fault.INTERNAL: (500, "InternalError"),
+    Fault.DENIED: (403, "AccessDenied"),
+    Fault.LOST: (404, "NoSuchKey"),
+    Fault.ARCHIVED: (403, "InvalidObjectState"),
+}
+
+
+@dataclass(frozen=True)
+class Object:
+    """What is stored under a key."""
+
+    data: bytes
+    modified: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    @property
+    def etag(self) -> str:
+        """The quoted digest, as S3 gives it."""
+        return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
+
+
+@dataclass
+class StandIn:
+    """The objects by ``bucket/key``, and the faults that the next requests for a key meet.
+
+    ``delay`` is how many seconds every request takes, ``faults`` the faults of a key's next answers, one after the
+    other, ``changes`` what replaces an object when it is read for the first time, ``requests`` counts them by method
+    and by key.
+    """
+
+    delay: float = 0.0
+    objects: dict[str, Object] = field(default_factory=dict)
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    changes: dict[str, Object] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Store an object under ``bucket/key``."""
+        self.objects[path] = Object(data)
+
+    @contextmanager
+    def serve(self, port: int = 0) -> Iterator[str]:
+        """Yield the URL at which it listens."""
+        handler = type("Handler", (_Handler,), {"s3": self})
+        server = _Server(("127.0.0.1", port), handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            self.stop.set()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+
+class _Handler(BaseHTTPRequestHandler):
+    s3: StandIn
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 2**16
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_HEAD = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        url = urlsplit(self.path)
+        path = unquote(url.path).removeprefix("/")
+        with self.s3.lock:
+            self.s3.requests.update([self.command, path])
+            waiting = self.s3.faults.get(path)
+            fault = waiting.pop(0) if waiting else None
+        if self.s3.delay:
+            time.sleep(self.s3.delay)
+        if fault in _CODES:
+            self._error(*_CODES[fault])
+        elif fault in (Fault.RESET, Fault.SILENT):
+            self._break(fault)
+        elif self.command in ("GET", "HEAD") and "/" not in path.rstrip("/"):
+            self._list(path.rstrip("/"), {key: value[0] for key, value in parse_qs(url.query).items()})
+        elif self.command in ("GET", "HEAD"):
+            self._get(path, fault)
+        elif self.command == "PUT":
+            self._put(path, body)
+        else:
+            self.s3.objects.pop(path, None)
+            self._send(204, b"")
+
+    def _get(self, path: str, fault: Fault | None) -> None:
+        with self.s3.lock:
+            if path in self.s3.changes:
+                self.s3.objects[path] = self.s3.changes.pop(path)
+        stored = self.s3.objects.get(path)
+        if stored is None:
+            return self._error(404, "NoSuchKey")
+        head = {"ETag": stored.etag, "Last-Modified": format_datetime(stored.modified, usegmt=True)}
+        if fault is None:
+            return self._send(200, stored.data, head)
+        self._head(200, len(stored.data), head)
+        self.wfile.write(stored.data[: len(stored.data) // 2])
+        self.wfile.flush()
+        return self._break(fault)
+
+    def _put(self, path: str, body: bytes) -> None:
+        with self.s3.lock:
+            stored = self.s3.objects.get(path)
+            unless, only_if = self.headers.get("If-None-Match"), self.headers.get("If-Match")
+            fits = not (unless and stored) and (only_if is None or (stored is not None and stored.etag == only_if))
+            if fits:
+                self.s3.put(path, body)
+        if fits:
+            self._send(200, b"", {"ETag": self.s3.objects[path].etag})
+        else:
+            self._error(412, "PreconditionFailed")
+
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        with self.s3.lock:
+            keys = sorted(
+                (key.removeprefix(f"{bucket}/") for key in self.s3.objects if key.startswith(f"{bucket}/{prefix}")),
+                key=str.encode,
+            )
+        after = query.get("continuation-token", "")
+        found = list(itertools.islice(_entries([key for key in keys if key > after], prefix, delimiter), 1001))
+        page, more = found[:1000], len(found) > 1000
+        last = page[-1][1] + ("\U0010ffff" if page[-1][0] else "") if page else ""
+
+        def shown(text: str) -> str:
+            return quote(text) if query.get("encoding-type") == "url" else escape(text)
+
+        parts = [f"<IsTruncated>{str(more).lower()}</IsTruncated>", f"<KeyCount>{len(page)}</KeyCount>"]
+        if query.get("encoding-type"):
+            parts.append("<EncodingType>url</EncodingType>")
+        if more:
+            parts.append(f"<NextContinuationToken>{escape(last)}</NextContinuationToken>")
+        for is_prefix, name in page:
+            if is_prefix:
+                parts.append(f"<CommonPrefixes><Prefix>{shown(name)}</Prefix></CommonPrefixes>")
+            else:
+                stored = self.s3.objects[f"{bucket}/{name}"]
+                parts.append(
+                    f"<Contents><Key>{shown(name)}</Key><LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S.000Z}"
+                    f"</LastModified><ETag>{escape(stored.etag)}</ETag><Size>{len(stored.data)}</Size></Contents>"
+                )
+        text = f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>{"".join(parts)}</ListBucketResult>'
+        self._send(200, text.encode(), {"Content-Type": "application/xml"})
+
+    def _error(self, status: int, code: str) -> None:
+        self._send(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+
+    def _send(self, status: int, body: bytes, head: dict[str, str] | None = None) -> None:
+        with suppress(ConnectionError):
+            self._head(status, len(body), head or {})
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    def _head(self, status: int, length: int, head: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**head, "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _break(self, fault: Fault) -> None:
+        """End the connection, as the fault has it."""
+        if fault in (Fault.STUCK, Fault.SILENT):
+            self.s3.stop.wait()
+        if fault in (Fault.RESET, Fault.CUT):  # to linger for no time makes closing a reset
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+
+def _entries(keys: list[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
+    """Yield (whether it is a common prefix, its name) for each line of a listing."""
+    seen = None
+    for key in keys:
+        head, found, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
+        if not found:
+            yield False, key
+        elif (name := prefix + head + delimiter) != seen:
+            seen = name
+            yield True, name
+
+
+def main() -> None:
+    """Serve the files of a folder until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="whose files to serve")
+    parser.add_argument("--bucket", default="photos", help="as the objects of this bucket (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=9090, help="default: %(default)s")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each request takes")
+    options = parser.parse_args()
+    s3 = StandIn(delay=options.delay)
+    for file in filter(Path.is_file, options.folder.rglob("*")):
+        s3.put(f"{options.bucket}/{file.relative_to(options.folder).as_posix()}", file.read_bytes())
+    with s3.serve(options.port) as url, suppress(KeyboardInterrupt):
+        print(f"{len(s3.objects):,} objects at {url}; AWS_ENDPOINT_URL={url} AWS_ALLOW_HTTP=true", flush=True)
+        s3.stop.wait()
+
+
+if __name__ == "__main__":
+    main()
