@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 _LOOK_SECONDS = 0.2
@@ -47,12 +48,8 @@ class Stages:
         self.console.print(f"{name:<10} {duration(self.seconds[name])}", soft_wrap=True, highlight=False)
 
     def _bar(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
-        columns = (
-            TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=30),
-            _Images(),
-            TimeElapsedColumn(),
-        )
+        counted = _Images() if images else TimeElapsedColumn()
+        columns = (TextColumn("{task.description:<10}"), BarColumn(bar_width=20), counted)
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(name, total=images or None)
             while not stop.wait(_LOOK_SECONDS):
@@ -66,16 +63,18 @@ class Stages:
 
 
 class _Images(ProgressColumn):
-    """Count, speed and time left, for a stage that counts images."""
+    """Count, speed and time left of a stage that counts images: 47 characters, to fit a terminal of 80."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        images = int(task.total or 0)
-        return Text(describe(int(task.completed), images, task.elapsed or 0) if images > 1 else "")
+        return Text(describe(int(task.completed), int(task.total or 0), task.elapsed or 0))
 
 
 def describe(done: int, images: int, seconds: float) -> str:
     """Return how far a stage has come, in words: count, images a second, time left."""
-    said = f"{done:,} of {images:,} images"
+    said = f"{done:,} of {images:,}"
     if not done or seconds <= 0:
         return said
     speed = done / seconds
