@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="compute the features of a folder of photos"))
     _add_similar(commands.add_parser("similar", help="find the photos of a run that look most like one photo"))
     _add_compile(commands.add_parser("compile", help="make the model file that a cluster runs, from weights"))
+    _add_forget(commands.add_parser("forget", help="remove older runs now, for an erasure that cannot wait"))
     _add_demo(commands.add_parser("demo", help="run on photos that it draws itself"))
     return parser
 
@@ -134,6 +135,21 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_compile)
 
 
+def _add_forget(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Remove older runs, and what unpublished ones left a day ago or longer; never the latest run."
+    parser.add_argument("--output", required=True, metavar="URI", help="where runs are: a folder or s3://bucket/prefix")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--keep",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many published runs stay (default: %(default)s, the latest)",
+    )
+    which.add_argument("--run-id", action="append", default=[], metavar="ID", help="remove this run; can be repeated")
+    parser.set_defaults(command=_forget)
+
+
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where to (default: %(default)s)")
     parser.set_defaults(command=_demo)
@@ -183,6 +199,24 @@ def _write(file: Path, content: bytes) -> None:
         file.write_bytes(content)
     except OSError as error:
         raise UserError(f"The file {file} cannot be written: {error.strerror}.") from error
+
+
+def _forget(options: argparse.Namespace, _: Console) -> None:
+    from spark_job.forget import forget
+    from spark_job.store import Removed, open_store
+
+    if options.keep < 1:
+        raise UserError(f"keep is {options.keep}; give 1 or more: the latest run always stays.")
+    output = open_store(options.output)
+    try:
+        removed = forget(output, options.run_id, options.keep)
+    except OSError as error:
+        raise RunError(f"Not all could be removed: {error}.") from error
+    for run, what in removed.items():
+        kind = "published" if run.published else "unpublished"
+        print(f"removed {run.run_id} ({kind}, started {run.started or 'unknown'}): {what}")
+    total = Removed(sum(what.objects for what in removed.values()), sum(what.bytes for what in removed.values()))
+    print(f"removed {len(removed):,} runs from {output.uri}: {total}")
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:

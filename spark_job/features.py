@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from spark_job.images import Reason, RejectedImageError, check_size, decode
 from spark_job.model import Model, extractor
 from spark_job.plan import PHOTOS
-from spark_job.store import LISTING, BadNameError, Store, open_store
+from spark_job.store import LISTING, BadNameError, Store, UnavailableError, open_store
 
 OUTCOMES = f"{PHOTOS}, features array<float>, reason string, detail string"
 """Columns of an outcome: the photo as it was read, and either its features or a reason and its detail."""
@@ -49,11 +49,16 @@ class Photo(NamedTuple):
     modified: object
 
 
-Read = tuple[Photo, bytes | RejectedImageError]
+Read = tuple[Photo, bytes | RejectedImageError, int]
 
 
-def compute(
-    plan: DataFrame, images: int, source: str, model: "Broadcast[Model]", done: "Accumulator[int]"
+def compute(  # noqa: PLR0913, PLR0917 - a stage is where everything meets
+    plan: DataFrame,
+    images: int,
+    source: str,
+    model: "Broadcast[Model]",
+    done: "Accumulator[int]",
+    retries: "Accumulator[int] | None" = None,
 ) -> DataFrame:
     """Return the outcome of every image of a plan.
 
@@ -72,9 +77,11 @@ def compute(
         The broadcast model.
     done
         Counts the images of finished tasks.
+    retries
+        Counts the reads that had to be asked for again.
     """
     tasks = task_count(images, plan.sparkSession.sparkContext.defaultParallelism)
-    return plan.repartition(tasks).mapInArrow(partial(_task, source, model, done), OUTCOMES)
+    return plan.repartition(tasks).mapInArrow(partial(_task, source, model, done, retries), OUTCOMES)
 
 
 def task_count(images: int, cores: int) -> int:
@@ -85,7 +92,11 @@ def task_count(images: int, cores: int) -> int:
 
 
 def _task(
-    source: str, model: "Broadcast[Model]", done: "Accumulator[int]", batches: Iterable[pa.RecordBatch]
+    source: str,
+    model: "Broadcast[Model]",
+    done: "Accumulator[int]",
+    retries: "Accumulator[int] | None",
+    batches: Iterable[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     store = open_store(source)
     extract = extractor(model.value)
@@ -93,14 +104,16 @@ def _task(
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, photos)
         while chunk := list(islice(reads, _CHUNK)):
-            decoded = [(photo, _pixels(content)) for photo, content in chunk]
+            decoded = [(photo, _pixels(content)) for photo, content, _ in chunk]
             pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
             yield _outcomes(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
             done.add(len(chunk))
+            if retries and (again := sum(count for _, _, count in chunk)):
+                retries.add(again)
 
 
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:
-    """Yield photos with their bytes, in order, while the next ones are being read.
+    """Yield photos with their bytes and how often they were asked for again, in order, while the next are being read.
 
     At most two reads a thread and about 32 MiB are under way or waiting, whatever the photos' sizes.
     """
@@ -121,10 +134,10 @@ def _read(store: Store, photo: Photo) -> Read:
     try:
         stored = store.read(photo.path, check_size)
     except RejectedImageError as error:
-        return photo, error
+        return photo, error, 0
     except OSError as error:
-        return photo, RejectedImageError(*_why(error))
-    return photo._replace(size=len(stored.data), modified=stored.modified), stored.data
+        return photo, RejectedImageError(*_why(error)), error.retries if isinstance(error, UnavailableError) else 0
+    return photo._replace(size=len(stored.data), modified=stored.modified), stored.data, stored.retries
 
 
 def _why(error: OSError) -> tuple[Reason, str]:
@@ -133,8 +146,8 @@ def _why(error: OSError) -> tuple[Reason, str]:
             return Reason.MISSING, "it was listed, and gone when it was to be read"
         case PermissionError():
             return Reason.DENIED, "the job is not allowed to read it"
-        case ConnectionError():
-            return Reason.UNAVAILABLE, f"the storage does not give it, however often it is asked: {error}"
+        case UnavailableError(retries=retries):
+            return Reason.UNAVAILABLE, f"the storage did not give it in {retries + 1} attempts: {error}"
         case BadNameError():
             return Reason.BAD_NAME, str(error)
     return Reason.UNREADABLE, f"reading failed: {error}"

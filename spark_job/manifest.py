@@ -59,7 +59,11 @@ class PcaRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One published run. Times are UTC in ISO 8601; ``seconds`` is by stage, in the order they ran."""
+    """One published run.
+
+    Times are UTC in ISO 8601; ``seconds`` is by stage, in the order they ran; ``retries`` counts the reads of photos
+    that the storage had to be asked for again.
+    """
 
     run_id: str
     started: str
@@ -76,6 +80,7 @@ class Manifest:
     images_per_second: float
     versions: dict[str, str]
     reused_from: str | None
+    retries: int = 0
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

@@ -1,14 +1,15 @@
 """Where runs lie in an output, and the order of writing that makes a run a result or nothing at all."""
 
+import contextlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
-from spark_job.store import Store
+from spark_job.store import Removed, Store
 
 _LATEST = "latest.json"
+_RIVALS = 20
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,17 @@ class RunFolder:
         """Return where Spark reads or writes a part, such as ``features``."""
         return f"{self.output.hadoop_uri}/{self.path}/{part}"
 
-    def claim(self) -> None:
+    def claim(self, started: str) -> None:
         """Take the run's id, once and for all: a marker without a manifest beside it is a run that died.
+
+        ``started`` is as in the manifest.
 
         Raises
         ------
         UserError
             If the id is taken, or the output cannot be written.
         """
-        marker = {"run_id": self.run_id, "started": datetime.now(UTC).isoformat(timespec="seconds")}
+        marker = {"run_id": self.run_id, "started": started}
         try:
             self.output.create(f"{self.path}/_started.json", json.dumps(marker).encode())
         except FileExistsError as error:
@@ -48,6 +51,8 @@ class RunFolder:
     def publish(self, manifest: Manifest, report: str) -> None:
         """Make the run a result: the report, then the manifest, then ``latest.json``.
 
+        ``latest.json`` is left alone where it points at a run that started later: that one saw the newer input.
+
         Raises
         ------
         RunError
@@ -57,8 +62,38 @@ class RunFolder:
             raise RunError(f"The run does not account for every image ({manifest.counts}); it is not published.")
         self.output.write(f"{self.path}/report.html", report.encode())
         self.output.write(f"{self.path}/manifest.json", manifest.to_json().encode())
-        pointer = {"run_id": self.run_id, "manifest": f"{self.path}/manifest.json", "published": manifest.finished}
-        self.output.write(_LATEST, json.dumps(pointer, indent=2).encode())
+        self._point(manifest)
+
+    def remove(self) -> Removed:
+        """Remove the run, its manifest first: whatever happens then, nobody takes the rest for a result."""
+        with contextlib.suppress(FileNotFoundError):
+            self.output.delete(f"{self.path}/manifest.json")
+        return self.output.remove(self.path)
+
+    def _point(self, manifest: Manifest) -> None:
+        """Compare and swap ``latest.json``, again and again until no other run has come in between."""
+        path = f"{self.path}/manifest.json"
+        pointer = {"run_id": self.run_id, "manifest": path, "started": manifest.started, "published": manifest.finished}
+        data = json.dumps(pointer, indent=2).encode()
+        for _ in range(_RIVALS):
+            try:
+                seen = self.output.read(_LATEST)
+            except FileNotFoundError:
+                seen = None
+            if seen and _started(seen.data) > manifest.started:
+                return
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                self.output.replace(_LATEST, data, seen) if seen else self.output.create(_LATEST, data)
+                return
+        raise RunError(f"{self.output.uri}/{_LATEST} changed {_RIVALS} times while it was to be written; run again.")
+
+
+def _started(pointer: bytes) -> str:
+    """Return when the run that a pointer points at was started; a pointer that cannot be read is as old as can be."""
+    try:
+        return str(json.loads(pointer)["started"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def latest(output: Store) -> Manifest | None:

@@ -46,11 +46,11 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         earlier = None if settings.recompute else _reusable(output, network)
         todo = _plan(spark, source, output, earlier)
         check_count(settings.components, todo.found, FEATURES)
-        folder.claim()
-    computed = spark.sparkContext.accumulator(0)
+        folder.claim(_iso(started))
+    computed, retries = spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0)
     with stages.stage("features", todo.to_compute, lambda: computed.value):
         outcomes = features.compute(
-            todo.new, todo.to_compute, source.uri, spark.sparkContext.broadcast(network), computed
+            todo.new, todo.to_compute, source.uri, spark.sparkContext.broadcast(network), computed, retries
         ).persist(StorageLevel.DISK_ONLY)
         rejected = _write_rejected(outcomes, folder, todo.found, settings.max_rejected)
         table = _write_features(outcomes, todo, folder)
@@ -82,6 +82,7 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
         versions=_versions(spark),
         reused_from=earlier,
+        retries=retries.value,
     )
     folder.publish(manifest, report.render(manifest, components.ratio.tolist(), points, examples))
     return manifest

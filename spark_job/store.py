@@ -39,6 +39,14 @@ _PATIENCE_SECONDS = 60
 T = TypeVar("T")
 
 
+class UnavailableError(ConnectionError):
+    """A store that does not answer, though it was asked again ``retries`` times."""
+
+    def __init__(self, sentence: str, retries: int = 0) -> None:
+        super().__init__(sentence)
+        self.retries = retries
+
+
 class BadNameError(OSError):
     """An object whose name cannot be asked for."""
 
@@ -63,6 +71,9 @@ class Removed:
     objects: int
     bytes: int
 
+    def __str__(self) -> str:
+        return f"{self.objects:,} objects, {self.bytes:,} bytes"
+
 
 def _accept(size: int) -> None:
     """Accept any size."""
@@ -71,7 +82,7 @@ def _accept(size: int) -> None:
 class Store(Protocol):
     """A folder or an S3 prefix; paths are relative to it, with ``/`` between their parts.
 
-    Reads raise FileNotFoundError, PermissionError, ConnectionError (no answer, though it was asked again and again),
+    Reads raise FileNotFoundError, PermissionError, UnavailableError (no answer, however often it was asked),
     BadNameError or another OSError, whatever the store is. ``uri`` is for people and :func:`open_store`, ``hadoop_uri``
     for Spark's own readers and writers.
     """
@@ -79,8 +90,8 @@ class Store(Protocol):
     uri: str
     hadoop_uri: str
 
-    def folders(self) -> list[str]:
-        """Return the names of the folders directly below."""
+    def folders(self, below: str = "") -> list[str]:
+        """Return the names of the folders directly below, or directly below one of them."""
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
         """Yield what is below a folder at any depth, or, for None, the objects that are in no folder."""
@@ -132,9 +143,9 @@ class Folder:
         self.uri = str(self._root)
         self.hadoop_uri = f"file://{self.uri}"
 
-    def folders(self) -> list[str]:
+    def folders(self, below: str = "") -> list[str]:
         """Return the names of the folders directly below."""
-        with os.scandir(self._root) as entries:
+        with os.scandir(self._root / below) as entries:
             return sorted(_shown(entry.name) for entry in entries if _is_folder(entry))
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
@@ -265,11 +276,12 @@ class Bucket:
             **_session(),
         )
 
-    def folders(self) -> list[str]:
+    def folders(self, below: str = "") -> list[str]:
         """Return the common prefixes directly below."""
-        pages = self._pages(Prefix=self._root, Delimiter="/")
+        root = f"{self._root}{below}/" if below else self._root
+        pages = self._pages(Prefix=root, Delimiter="/")
         found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
-        return sorted(prefix.removeprefix(self._root).removesuffix("/") for prefix in found)
+        return sorted(prefix.removeprefix(root).removesuffix("/") for prefix in found)
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
         """Yield listings; an object whose key ends in a slash is a folder's marker, not an object."""
@@ -362,11 +374,11 @@ class Bucket:
             try:
                 with _plain_errors(f"{self.uri}/{path}"):
                     return ask(), retries
-            except ConnectionError:
+            except ConnectionError as error:
                 if pause is None or time.monotonic() - began + pause > _PATIENCE_SECONDS:
-                    raise
+                    raise UnavailableError(str(error), retries) from error
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - to spread requests, not to hide anything
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError  # the last attempt returned or raised
 
 
 def _batch(rows: Sequence[tuple[str, int, datetime]]) -> pa.RecordBatch:

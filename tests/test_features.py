@@ -98,7 +98,7 @@ def test_reading_ahead_keeps_the_order_and_a_bound(size: int, bound: int) -> Non
     store = _SlowStore(size)
     photos = [Photo(f"{number}.jpg", None, size, None) for number in range(100)]
     with ThreadPoolExecutor(16) as pool:
-        for photo, (read, content) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]
+        for photo, (read, content, _) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]
             assert read.path == photo.path
             assert content == photo.path.encode()
             store.now -= size

@@ -50,7 +50,7 @@ def test_counts_add_up_only_when_every_image_is_accounted_for(a: int, b: int, c:
 def test_publishing_points_at_the_run(output: Store) -> None:
     assert publish.latest(output) is None
     folder = RunFolder(output, "one")
-    folder.claim()
+    folder.claim(MANIFEST.started)
     assert publish.latest(output) is None
     folder.publish(MANIFEST, "<html>")
     assert publish.latest(output) == MANIFEST
@@ -59,10 +59,10 @@ def test_publishing_points_at_the_run(output: Store) -> None:
 
 
 def test_an_id_is_taken_once(output: Store) -> None:
-    RunFolder(output, "one").claim()
+    RunFolder(output, "one").claim(MANIFEST.started)
     with pytest.raises(UserError, match="The run one exists already"):
-        RunFolder(output, "one").claim()
-    RunFolder(output, "two").claim()
+        RunFolder(output, "one").claim(MANIFEST.started)
+    RunFolder(output, "two").claim(MANIFEST.started)
 
 
 def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
@@ -92,4 +92,4 @@ def test_a_damaged_pointer_is_named(output: Store, damage: bytes) -> None:
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        RunFolder(open_store(str(tmp_path / "file")), "one").claim()
+        RunFolder(open_store(str(tmp_path / "file")), "one").claim(MANIFEST.started)
