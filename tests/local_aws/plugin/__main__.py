@@ -1,0 +1,58 @@
+"""Serves the local AWS, with two doors: TLS for people and services, plain HTTP for the nodes.
+
+The nodes' door counts as TLS, because obstore accepts no certificate but a public authority's; in front of it nothing
+but 127.0.0.1 can stand.
+"""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from tests.local_aws.plugin import patches
+
+patches.check()
+
+from ministack import app as ministack  # noqa: E402 - not before the check
+from ministack.core import tls  # noqa: E402
+
+from tests.local_aws.plugin import cloudformation, control, emr, events, integrations  # noqa: E402
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer tests' own requests, and hand on all others."""
+    if scope["type"] == "http" and scope["path"].startswith("/_local/"):
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        status = control.answer(scope["path"], body)
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body"})
+        return
+    await ministack.app({**scope, "scheme": "https"}, receive, send)
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"] = tls.resolve_tls_material()
+    for part in (cloudformation, emr, events, integrations):
+        part.install()
+    config = Config()
+    config.bind = [os.environ["LOCAL_AWS_URL"].removeprefix("https://")]
+    config.insecure_bind = [os.environ["LOCAL_AWS_NODES_URL"].removeprefix("http://")]
+    config.certfile, config.keyfile = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
+    config.keep_alive_timeout = 75
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await serve(app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    emr.end_all()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

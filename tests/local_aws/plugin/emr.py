@@ -1,0 +1,234 @@
+"""EMR: clusters that start, run steps, idle and end, and what a caller may do with them."""
+
+import contextvars
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+from ministack.core import iam_actions
+from ministack.core.responses import error_response_json, get_account_id, get_region
+from ministack.services import emr
+
+from tests.local_aws.plugin import patches, roles
+from tests.local_aws.plugin.control import clocks, faults
+from tests.local_aws.plugin.steps import Node, Step
+
+Json = dict[str, Any]
+Answer = tuple[int, dict[str, str], bytes]
+
+_lives: dict[str, "Life"] = {}
+
+
+def install() -> None:
+    """Put permissions, faults and life in front of MiniStack's records of clusters."""
+    service = iam_actions.extract_iam_action
+    # EMR's own permissions are asked for below: MiniStack knows neither its condition keys nor PassRole.
+    patches.replace(
+        iam_actions,
+        "extract_iam_action",
+        lambda name, *given: None if name == "elasticmapreduce" else service(name, *given),
+    )
+    original = dict(emr._HANDLERS)
+    for action, handler in original.items():
+        emr._HANDLERS[action] = _guarded(action, handler)
+    emr._HANDLERS["RunJobFlow"] = _guarded("RunJobFlow", lambda given: _start(given, original["RunJobFlow"]))
+    emr._HANDLERS["TerminateJobFlows"] = _guarded("TerminateJobFlows", _terminate)
+    emr._HANDLERS["AddJobFlowSteps"] = _guarded("AddJobFlowSteps", _add_steps)
+    patches.replace(emr, "_make_step", _pending(emr._make_step))
+    clocks.append(_age)
+
+
+def end_all() -> None:
+    """End every cluster, before the local AWS stops."""
+    for life in _lives.values():
+        life.end("TERMINATED", "USER_REQUEST", "The local AWS stops.")
+
+
+def _guarded(action: str, handler: Callable[[Json], Answer]) -> Callable[[Json], Answer]:
+    def handle(given: Json) -> Answer:
+        try:
+            _require(action, given)
+        except roles.RefusedError as error:
+            return error_response_json("AccessDeniedException", str(error), 400)  # type: ignore[no-any-return]
+        if fault := faults.take(action):
+            message = fault.get("message", "Injected.")
+            return error_response_json(fault["code"], message, 400)  # type: ignore[no-any-return]
+        return handler(given)
+
+    return handle
+
+
+def _require(action: str, given: Json) -> None:
+    """Ask for EMR's permissions: on the clusters named, by their tags, and for what RunJobFlow does besides."""
+    name = f"elasticmapreduce:{action}"
+    named = [given[key] for key in ("ClusterId", "JobFlowId") if key in given] + given.get("JobFlowIds", [])
+    any_cluster = f"arn:aws:elasticmapreduce:{get_region()}:{get_account_id()}:cluster/"
+    for cluster in named:
+        tags = emr._clusters.get(cluster, {}).get("Tags", [])
+        keys = {f"elasticmapreduce:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags}
+        roles.require(name, any_cluster + cluster, keys)
+    if named:
+        return
+    tags = {f"elasticmapreduce:RequestTag/{tag['Key']}": tag["Value"] for tag in given.get("Tags", [])}
+    roles.require(name, "*", tags)
+    if action == "RunJobFlow":
+        roles.require("elasticmapreduce:AddTags", f"{any_cluster}*", tags)
+        for key, service in (("ServiceRole", "elasticmapreduce"), ("JobFlowRole", "ec2")):
+            passed = {"iam:PassedToService": f"{service}.amazonaws.com"}
+            roles.require("iam:PassRole", roles.arn(given[key]), passed)
+
+
+def _pending(make: Callable[[Json], Json]) -> Callable[[Json], Json]:
+    def make_step(given: Json) -> Json:
+        step = make(given)
+        step["Status"] |= {"State": "PENDING", "Timeline": {"CreationDateTime": time.time()}}
+        return step
+
+    return make_step
+
+
+def _start(given: Json, run_job_flow: Callable[[Json], Answer]) -> Answer:
+    answer = run_job_flow(given)
+    cluster = emr._clusters[json.loads(answer[2])["JobFlowId"]]
+    _become(cluster, "STARTING")
+    cluster["Status"]["Timeline"] = {"CreationDateTime": time.time()}
+    life = _lives[cluster["Id"]] = Life(cluster, given)
+    threading.Thread(target=contextvars.copy_context().run, args=(life.run,), daemon=True).start()
+    return answer
+
+
+def _terminate(given: Json) -> Answer:
+    for cluster in given["JobFlowIds"]:
+        if cluster in _lives:
+            _lives[cluster].end("TERMINATED", "USER_REQUEST", "Terminated by user request")
+    return emr.json_response({})  # type: ignore[no-any-return]
+
+
+def _add_steps(given: Json) -> Answer:
+    life = _lives.get(given["JobFlowId"])
+    if life is None or life.ended:
+        message = "A job flow that is shutting down, terminated, or finished may not be modified."
+        return error_response_json("ValidationException", message, 400)  # type: ignore[no-any-return]
+    return emr._add_job_flow_steps(given)  # type: ignore[no-any-return]
+
+
+def _become(what: Json, state: str, code: str = "", message: str = "") -> None:
+    what["Status"]["State"] = state
+    what["Status"]["StateChangeReason"] = {"Code": code, "Message": message} if code else {}
+
+
+def _age(hours: float) -> None:
+    """Make every cluster so many hours older, and idle for as long."""
+    for life in _lives.values():
+        life.cluster["Status"]["Timeline"]["CreationDateTime"] -= hours * 3600
+        life.idle_since -= hours * 3600
+
+
+class Life:
+    """A cluster from its request to its end."""
+
+    def __init__(self, cluster: Json, given: Json) -> None:
+        self.cluster, self._given = cluster, given
+        self._lock = threading.Lock()
+        self._running: Step | None = None
+        self.idle_since = time.time()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone, or going."""
+        return bool(self.cluster["Status"]["State"].startswith("TERMINAT"))
+
+    def run(self) -> None:
+        """Start, then run steps one after the other, and end when idle for too long."""
+        deadline = time.time() + faults.startup_seconds
+        while time.time() < deadline and not self.ended:
+            time.sleep(0.1)
+        node = self._node()
+        if node is None:
+            return
+        self._become("WAITING")
+        self.idle_since = time.time()
+        limit = self._given["AutoTerminationPolicy"]["IdleTimeout"]
+        while not self.ended:
+            step = next((one for one in self._steps if one["Status"]["State"] == "PENDING"), None)
+            if step is not None:
+                self._work(node, step)
+                self.idle_since = time.time()
+            elif time.time() - self.idle_since > limit:
+                self.end("TERMINATED", "ALL_STEPS_COMPLETED", "The cluster was idle for longer than its policy allows.")
+            time.sleep(0.1)
+        node.close()
+
+    @property
+    def _steps(self) -> list[Json]:
+        return list(emr._steps.get(self.cluster["Id"], []))
+
+    def _become(self, state: str) -> None:
+        with self._lock:
+            if not self.ended:
+                _become(self.cluster, state)
+
+    def _node(self) -> Node | None:
+        """Return the node once it is ready; None if it came to nothing."""
+        if faults.start_reason:
+            self.end("TERMINATED_WITH_ERRORS", *faults.start_reason)
+        if self.ended:
+            return None
+        try:
+            roles.take(self._given["ServiceRole"], "elasticmapreduce", self.cluster["ClusterArn"])
+            node = Node(self.cluster, self._given, _role_of_profile(self._given["JobFlowRole"]))
+        except roles.RefusedError as error:
+            self.end("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", str(error))
+            return None
+        self._become("BOOTSTRAPPING")
+        if faults.bootstrap_reason:
+            self.end("TERMINATED_WITH_ERRORS", *faults.bootstrap_reason)
+            node.close()
+            return None
+        return node
+
+    def _work(self, node: Node, record: Json) -> None:
+        with self._lock:
+            if self.ended:
+                return
+            _become(self.cluster, "RUNNING")
+            _become(record, "RUNNING")
+            record["Status"]["Timeline"]["StartDateTime"] = time.time()
+            self._running = Step(node, record)
+        code = self._running.run()
+        record["Status"]["Timeline"]["EndDateTime"] = time.time()
+        if record["Status"]["State"] != "RUNNING":
+            return
+        if code == 0:
+            _become(record, "COMPLETED")
+            self._become("WAITING")
+            return
+        _become(record, "FAILED")
+        record["Status"]["FailureDetails"] = {"Reason": "Unknown Error.", "LogFile": f"{self._running.logs}stderr.gz"}
+        if record["ActionOnFailure"] == "TERMINATE_CLUSTER":
+            self.end("TERMINATED_WITH_ERRORS", "STEP_FAILURE", "Shut down as step failed")
+
+    def end(self, state: str, code: str, message: str) -> None:
+        """End it, with what it is doing."""
+        with self._lock:
+            if self.ended:
+                return
+            _become(self.cluster, state, code, message)
+            for step in self._steps:
+                if step["Status"]["State"] in ("PENDING", "RUNNING"):
+                    _become(step, "CANCELLED", "NONE", "The cluster was terminated.")
+            if self._running is not None:
+                self._running.kill()
+
+
+def _role_of_profile(name: str) -> str:
+    """Return the name of the role in an instance profile."""
+    try:
+        profile = roles.client("iam", roles.ROOT).get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+        role: str = profile["Roles"][0]["RoleName"]
+    except (ClientError, IndexError) as error:
+        raise roles.RefusedError(f"Invalid InstanceProfile: {name}.") from error
+    return role

@@ -1,0 +1,54 @@
+"""EventBridge: targets started with the rule's own role, events that get lost, hours that pass."""
+
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+from ministack.services import eventbridge
+
+from tests.local_aws.plugin import patches, roles
+from tests.local_aws.plugin.control import clocks, faults
+
+_target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
+
+
+def in_background(do: Callable[..., None], *given: Any) -> None:
+    """Call in a thread that keeps MiniStack's account and region."""
+    threading.Thread(target=contextvars.copy_context().run, args=(do, *given), daemon=True).start()
+
+
+def install() -> None:
+    """Start state machines as the rule's role, through the API, and let tests move the clock."""
+
+    def invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
+        if not (faults.events_lost and event["Source"] == "aws.states"):
+            _target.set(target)
+            invoke(target, event, rule, view)
+
+    invoke = patches.replace(eventbridge, "_invoke_target", invoke_target)
+    # In a thread: events are sent from the very loop that would have to answer the request.
+    patches.replace(
+        eventbridge,
+        "_dispatch_to_stepfunctions",
+        lambda machine, given: in_background(_start, _target.get()["RoleArn"], machine, given),
+    )
+    clocks.append(_fire)
+
+
+def _start(role: str, machine: str, given: str) -> None:
+    try:
+        credentials = roles.take(role, "events", machine)
+        roles.client("stepfunctions", credentials).start_execution(stateMachineArn=machine, input=given)
+    except (roles.RefusedError, ClientError) as error:
+        print(f"EventBridge could not start {machine}: {error}", flush=True)
+
+
+def _fire(hours: float) -> None:
+    """Fire every scheduled rule whose time has come after so many hours."""
+    for key in list(eventbridge._rules._data):
+        if key in eventbridge._rule_last_fired or eventbridge._rules._data[key].get("ScheduleExpression"):
+            last = eventbridge._rule_last_fired.get(key, eventbridge._rules._data[key]["CreationTime"])
+            eventbridge._rule_last_fired[key] = last - hours * 3600
+    eventbridge._tick_scheduled_rules()

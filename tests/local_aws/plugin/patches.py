@@ -1,0 +1,65 @@
+"""Where the plug-in reaches into MiniStack, all in one list, checked before anything is served."""
+
+import importlib
+from importlib import metadata
+from typing import Any
+
+PINNED = "1.5.33"
+
+#: Every name of MiniStack's that is replaced or used beyond its interface.
+NAMES = {
+    "app": ("app",),
+    "core.iam_actions": ("extract_iam_action",),
+    "core.iam_evaluator": (
+        *("EvalContext", "evaluate", "evaluate_resource_policy", "caller_arn"),
+        *("_gather_role_policies", "_role_name_from_assumed_arn"),
+    ),
+    "core.tls": ("resolve_tls_material",),
+    "core.responses": ("get_account_id", "get_region", "error_response_json"),
+    "services.cloudformation.provisioners": ("_RESOURCE_HANDLERS", "_ec2_sg_permissions"),
+    "services.ec2": ("_security_groups",),
+    "services.emr": ("_HANDLERS", "_clusters", "_steps", "_make_step"),
+    "services.eventbridge": (
+        *("_invoke_target", "_dispatch_to_stepfunctions"),
+        *("_tick_scheduled_rules", "_rule_last_fired", "_rules"),
+    ),
+    "services.iam": ("_roles", "_gen_secret", "_gen_session_access_key", "_gen_session_token"),
+    "services.s3": ("_bucket_tags", "_delete_bucket", "_put_bucket_lifecycle"),
+    "services.stepfunctions": (
+        *("_state_machines", "_executions", "_ExecutionError"),
+        *("_run_execution", "_fail_execution", "_execute_task", "_invoke_resource"),
+        *("_emit_execution_status_event", "_add_event"),
+    ),
+    "services.sts": ("register_session",),
+}
+
+
+def check() -> None:
+    """Refuse to start on a MiniStack that is not the one the plug-in was written for.
+
+    Raises
+    ------
+    SystemExit
+        With a sentence, if the version is another or a name is missing.
+    """
+    version = metadata.version("ministack")
+    missing = [
+        f"{module}.{name}"
+        for module, names in NAMES.items()
+        for name in names
+        if not hasattr(importlib.import_module(f"ministack.{module}"), name)
+    ]
+    if version != PINNED or missing:
+        raise SystemExit(
+            f"The local AWS was written for MiniStack {PINNED}, and this is {version}, which lacks "
+            f"{', '.join(missing) or 'nothing it uses'}; install the pinned one, or go through tests/local_aws/plugin."
+        )
+
+
+def replace(module: Any, name: str, substitute: Any) -> Any:
+    """Put `substitute` in the place of a name of MiniStack's that the list has, and return what was there."""
+    known = module.__name__.removeprefix("ministack.")
+    assert name in NAMES[known], f"{known}.{name} is not in the list of patches"
+    original = getattr(module, name)
+    setattr(module, name, substitute)
+    return original

@@ -1,0 +1,111 @@
+"""Roles as services take them: trust policies asked, sessions made, what they may do checked by the emulator."""
+
+import os
+import time
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from ministack.core import iam_evaluator
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import iam, sts
+
+#: Whoever set up the account; the emulator knows these keys.
+ROOT = {"AccessKeyId": "test", "SecretAccessKey": "test"}
+_SESSION_SECONDS = 3600
+_ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"})
+
+
+class RefusedError(Exception):
+    """A service or a session may not do what it tried."""
+
+
+def arn(name: str) -> str:
+    """Return the ARN of a role of this account."""
+    return f"arn:aws:iam::{get_account_id()}:role/{name.rpartition('/')[2]}"
+
+
+def take(role: str, service: str, source: str) -> dict[str, str]:
+    """Take a role on behalf of a service, as its trust policy allows, and return the session's credentials.
+
+    Parameters
+    ----------
+    role
+        Name or ARN.
+    service
+        Who takes it, such as ``states``.
+    source
+        The ARN of the resource that it is taken for (``aws:SourceArn``).
+    """
+    name, account = role.rpartition("/")[2], get_account_id()
+    known = iam._roles.get(name)
+    if known is None:
+        raise RefusedError(f"The role with name {name} cannot be found.")
+    context = iam_evaluator.EvalContext(
+        principal_arn="",
+        principal_type="Service",
+        principal_account=account,
+        action="sts:AssumeRole",
+        resource_arn=arn(name),
+        region=get_region(),
+        service_context={"aws:sourceaccount": account, "aws:sourcearn": source},
+    )
+    trust = known["AssumeRolePolicyDocument"]
+    if iam_evaluator.evaluate_resource_policy(trust, context, service=f"{service}.amazonaws.com").decision != "Allow":
+        raise RefusedError(f"{service}.amazonaws.com is not trusted to take the role {name}.")
+    credentials = {
+        "AccessKeyId": iam._gen_session_access_key(),
+        "SecretAccessKey": iam._gen_secret(),
+        "SessionToken": iam._gen_session_token(),
+    }
+    sts.register_session(
+        credentials["AccessKeyId"],
+        {
+            **{key: credentials[key] for key in ("SecretAccessKey", "SessionToken")},
+            "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{service}",
+            "UserId": f"{known['RoleId']}:{service}",
+            "Expiration": time.time() + _SESSION_SECONDS,
+            "AccountId": account,
+            "PrincipalType": "AssumedRole",
+        },
+    )
+    return credentials
+
+
+def client(service: str, credentials: dict[str, str]) -> Any:
+    """Return a client that asks the emulator over TLS, once and no more."""
+    return boto3.client(
+        service,
+        region_name=get_region(),
+        endpoint_url=os.environ["LOCAL_AWS_URL"],
+        verify=os.environ["MINISTACK_SSL_CERT"],
+        config=_ONCE,
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials.get("SessionToken"),
+    )
+
+
+def require(action: str, resource: str = "*", keys: dict[str, str] | None = None) -> None:
+    """Check that whoever made the request at hand may do something.
+
+    Raises
+    ------
+    RefusedError
+        If not.
+    """
+    caller = iam_evaluator.caller_arn()
+    if caller.endswith(":root"):
+        return
+    role, account = iam_evaluator._role_name_from_assumed_arn(caller), get_account_id()
+    context = iam_evaluator.EvalContext(
+        principal_arn=caller,
+        principal_type="AssumedRole",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region=get_region(),
+        service_context={key.lower(): value for key, value in (keys or {}).items()},
+    )
+    if iam_evaluator.evaluate(context, iam_evaluator._gather_role_policies(role, account)).decision != "Allow":
+        raise RefusedError(f"User: {caller} is not authorized to perform: {action} on resource: {resource}")

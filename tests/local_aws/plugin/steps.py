@@ -1,0 +1,249 @@
+"""A step as EMR runs it: what spark-submit was told, in a container of its own, with the node's role and no other.
+
+YARN's part is played by a folder: the archive is unpacked under its name, the driver starts beside it, and Spark runs
+in local mode with two cores. Everything else is what the state machine sent: the arguments, the ``spark-defaults`` of
+the cluster, the environment of YARN's containers. Python is a bare one: packages come from the archive, pyspark from
+Spark's own zip files.
+
+Spark's own reads and writes go to ``s3://``, as the job has it, in one of two ways:
+
+``staged``
+    A view of a folder on this machine, filled before the step with the buckets' runs and carried back after it.
+``s3a``
+    Hadoop's own connector, which Spark downloads from Maven Central.
+"""
+
+import argparse
+import gzip
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyspark
+from botocore.exceptions import ClientError
+from ministack.core.responses import get_region
+
+from tests.local_aws.plugin import roles
+from tests.local_aws.plugin.control import faults
+from tests.local_aws.plugin.metadata import Metadata
+
+_SPARK = Path(pyspark.__file__).parent
+_APP_MASTER = "spark.yarn.appMasterEnv."
+
+Json = dict[str, Any]
+
+
+class Node:
+    """What all steps of a cluster share: its role, its metadata service, its settings of Spark."""
+
+    def __init__(self, cluster: Json, given: Json, role: str) -> None:
+        self.cluster_id, self.role = cluster["Id"], role
+        self._source = cluster["ClusterArn"]
+        self.log_uri = f"{given['LogUri'].rstrip('/')}/{self.cluster_id}/"
+        self.defaults = {
+            name: value
+            for configuration in given.get("Configurations", [])
+            if configuration["Classification"] == "spark-defaults"
+            for name, value in configuration["Properties"].items()
+        }
+        self.metadata = Metadata(role, self.credentials)
+        self.folder = Path(os.environ["LOCAL_AWS_FOLDER"], "nodes", self.cluster_id)
+
+    def credentials(self) -> dict[str, str]:
+        """Return a new session of the instance role."""
+        return roles.take(self.role, "ec2", self._source)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.metadata.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Step:
+    """One step; `run` returns its exit code."""
+
+    def __init__(self, node: Node, record: Json) -> None:
+        self._node = node
+        self._words = record["Config"]["Args"]
+        self._container: Path = node.folder / record["Id"]
+        self._stage = node.folder / "stage"
+        self.logs = f"{node.log_uri}steps/{record['Id']}/"
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._s3: Any = None
+        self._killed = threading.Event()
+
+    def run(self) -> int:
+        """Localise, start the driver, wait for it, carry back what Spark wrote, leave the logs."""
+        self._container.mkdir(parents=True)
+        self._s3 = roles.client("s3", self._node.credentials())
+        log = self._container / "stderr"
+        try:
+            code = self._submit(log)
+        except ClientError as error:
+            log.write_text(f"{error}\n")
+            code = 1
+        if not self._killed.is_set():
+            self._leave_logs(log, code)
+        return code
+
+    def kill(self) -> None:
+        """End the driver and all that it started, as YARN does."""
+        self._killed.set()
+        if self._driver is not None and self._driver.poll() is None:
+            os.killpg(self._driver.pid, signal.SIGKILL)
+
+    def _submit(self, log: Path) -> int:
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        for name in ("--deploy-mode", "--archives", "--py-files"):
+            parser.add_argument(name, required=True)
+        parser.add_argument("application", nargs=argparse.REMAINDER)
+        options = parser.parse_args(self._words[1:])
+        archive, _, name = options.archives.partition("#")
+        with zipfile.ZipFile(self._fetch(archive)) as packed:
+            packed.extractall(self._container / name)
+        package, main = self._fetch(options.py_files), self._fetch(options.application[0])
+        settings = self._container / "spark-defaults.conf"
+        settings.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()))
+        before = self._fill_stage()
+        command = [
+            *(str(_SPARK / "bin" / "spark-submit"), "--master", "local[2]", "--properties-file", str(settings)),
+            *("--py-files", str(package), str(main), *options.application[1:]),
+        ]
+        with log.open("wb") as errors, (self._container / "stdout").open("wb") as output:
+            self._driver = subprocess.Popen(
+                command,
+                cwd=self._container,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+            if self._killed.is_set():
+                self.kill()
+            known = Path(os.environ["LOCAL_AWS_FOLDER"], "drivers", str(self._driver.pid))
+            known.touch()  # so that whoever stops the local AWS can stop what it started
+            if faults.driver:
+                self._disturb(log)
+            exit_code = self._driver.wait()
+            known.unlink()
+        if not self._killed.is_set():
+            self._carry_back(before)
+        return exit_code
+
+    def _fetch(self, uri: str) -> Path:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        path = self._container / Path(key).name
+        self._s3.download_file(bucket, key, str(path))
+        return path
+
+    def _environment(self) -> dict[str, str]:
+        """Return the driver's variables: those of YARN's container, where AWS is, and no credentials."""
+        given = {
+            name.removeprefix(_APP_MASTER): value
+            for name, value in self._node.defaults.items()
+            if name.startswith(_APP_MASTER)
+        }
+        return given | {
+            "PATH": os.pathsep.join([os.environ["LOCAL_AWS_NODE_PYTHON"], os.environ["PATH"]]),
+            "HOME": str(self._container),
+            "JAVA_HOME": os.environ["LOCAL_AWS_JAVA_HOME"],
+            "JAVA_TOOL_OPTIONS": os.environ.get("JAVA_TOOL_OPTIONS", ""),
+            "SPARK_HOME": str(_SPARK),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "LANG": "C.UTF-8",
+            "AWS_ENDPOINT_URL": os.environ["LOCAL_AWS_NODES_URL"],
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_METADATA_ENDPOINT": self._node.metadata.url,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._node.metadata.url,
+        }
+
+    def _settings(self) -> dict[str, str]:
+        """Return the cluster's settings of Spark, and how s3:// is reached here."""
+        return self._node.defaults | {"spark.ui.enabled": "false"} | (self._s3a() if _by_s3a() else self._view())
+
+    def _view(self) -> dict[str, str]:
+        table = {
+            f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback": f"file://{self._stage}/{bucket}"
+            for bucket in self._buckets()
+        }
+        return table | {
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+            "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.LocalFileSystem",
+        }
+
+    def _s3a(self) -> dict[str, str]:
+        metadata = f"-Dcom.amazonaws.sdk.ec2MetadataServiceEndpointOverride={self._node.metadata.url}"
+        (jar,) = (_SPARK / "jars").glob("hadoop-client-api-*.jar")
+        return {
+            "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}",
+            "spark.jars.ivy": str(Path.home() / ".ivy2"),
+            "spark.driver.extraJavaOptions": metadata,
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+            "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.InstanceProfileCredentialsProvider",
+            "spark.hadoop.fs.s3a.endpoint": os.environ["LOCAL_AWS_NODES_URL"],
+            "spark.hadoop.fs.s3a.endpoint.region": get_region(),
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+        }
+
+    def _buckets(self) -> list[str]:
+        """Return the buckets that the application is told of."""
+        return sorted({word.split("/")[2] for word in self._words if word.startswith("s3://")})
+
+    def _fill_stage(self) -> dict[Path, int]:
+        """Copy the earlier runs' tables into the stage, and return what is there with its time."""
+        if _by_s3a():
+            return {}
+        for bucket in self._buckets():
+            (self._stage / bucket).mkdir(parents=True, exist_ok=True)
+        output = self._words[self._words.index("--output") + 1].removeprefix("s3://")
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=output, Prefix="runs/"):
+            for found in page.get("Contents", []):
+                path = self._stage / output / found["Key"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._s3.download_file(output, found["Key"], str(path))
+        return self._staged()
+
+    def _staged(self) -> dict[Path, int]:
+        return {
+            path: path.stat().st_mtime_ns for path in self._stage.rglob("*") if path.is_file() and path.suffix != ".crc"
+        }
+
+    def _carry_back(self, before: dict[Path, int]) -> None:
+        for path, changed in self._staged().items():
+            if before.get(path) != changed:
+                bucket, _, key = path.relative_to(self._stage).as_posix().partition("/")
+                self._s3.upload_file(str(path), bucket, key)
+
+    def _disturb(self, log: Path) -> None:
+        """Hang or kill the driver once the job has said something."""
+        assert self._driver is not None
+        while b"features" not in log.read_bytes() and self._driver.poll() is None:
+            time.sleep(0.1)
+        if self._driver.poll() is None:
+            os.killpg(self._driver.pid, {"hangs": signal.SIGSTOP, "killed": signal.SIGKILL}[faults.driver])
+
+    def _leave_logs(self, log: Path, code: int) -> None:
+        driver = f"{self._node.log_uri}containers/application_1_0001/container_1_0001_01_000001/"
+        said = f"Exit code {code}; the driver's own output is in {driver}stderr.gz\n".encode()
+        for uri, data in {
+            f"{self.logs}stderr.gz": said,
+            f"{driver}stderr.gz": log.read_bytes(),
+            f"{driver}stdout.gz": _content(self._container / "stdout"),
+        }.items():
+            bucket, _, key = uri.removeprefix("s3://").partition("/")
+            self._s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(data))
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _by_s3a() -> bool:
+    return faults.file_system == "s3a"
