@@ -382,7 +382,7 @@ class Workflow(Construct):
                 "  $error = 'JobTookTooLong' ? $failure :\n"
                 "    $filter([$job_reason, $cluster_reason, $step_reason, $failure], function($it) { $it != '' })[0],\n"
                 f"  $cluster_id = '' ? '' : ' Logs: {logs}' & $cluster_id & "
-                "'/ (the driver: containers/*/*_000001/stderr.gz).',\n"
+                "'/ (the driver: containers/*/*_000001/stdout.gz).',\n"
                 "  $leak = '' ? '' : ' ' & $leak]) %}"
             },
         )

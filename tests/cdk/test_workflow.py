@@ -145,7 +145,7 @@ def test_a_failed_job_gives_its_own_reason_and_the_place_of_the_log(definition: 
     assert execution.error == "JobFailed"
     assert execution.cause == (
         "7 % of the images were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
-        "(the driver: containers/*/*_000001/stderr.gz)."
+        "(the driver: containers/*/*_000001/stdout.gz)."
     )
     (told,) = aws.named("sns:publish")
     assert told["Message"] == f"JobFailed: {execution.cause}"
