@@ -241,7 +241,8 @@ def configurations(settings: Settings) -> dict[str, dict[str, str]]:
     """Return EMR's configuration files by name: how Spark uses the machines, and what its Python processes see."""
     environment = {
         "PYTHONPATH": f"./{ENVIRONMENT}",
-        "AWS_REGION": settings.region,  # YARN containers do not have it
+        "AWS_REGION": settings.region,  # YARN containers do not have it; obstore reads this one,
+        "AWS_DEFAULT_REGION": settings.region,  # boto3 the other
         "OMP_NUM_THREADS": "1",  # one task a core: more threads would only wait for each other
     }
     files = {
