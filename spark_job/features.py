@@ -3,17 +3,20 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark import TaskContext
 from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
+from spark_job import parts
 from spark_job.images import Reason, RejectedImageError, check_size, decode
 from spark_job.model import Model, extractor
 from spark_job.plan import PHOTOS
@@ -22,7 +25,7 @@ from spark_job.store import LISTING, BadNameError, Store, UnavailableError, open
 OUTCOMES = f"{PHOTOS}, features array<float>, reason string, detail string"
 """Columns of an outcome: the photo as it was read, and either its features or a reason and its detail."""
 
-_SCHEMA = pa.schema(
+OUTCOME_SCHEMA = pa.schema(
     [
         LISTING.field("path"),
         ("label", pa.string()),
@@ -52,14 +55,35 @@ class Photo(NamedTuple):
 Read = tuple[Photo, bytes | RejectedImageError, int]
 
 
-def compute(  # noqa: PLR0913, PLR0917 - a stage is where everything meets
-    plan: DataFrame,
-    images: int,
-    source: str,
-    model: "Broadcast[Model]",
-    done: "Accumulator[int]",
-    retries: "Accumulator[int] | None" = None,
-) -> DataFrame:
+@dataclass(frozen=True)
+class Work:
+    """What the tasks of the stage share.
+
+    Attributes
+    ----------
+    source
+        The URI of the store that the plan's paths are relative to.
+    model
+        The broadcast model.
+    done
+        Counts the images of finished tasks.
+    retries
+        Counts the reads that had to be asked for again.
+    """
+
+    source: str
+    model: "Broadcast[Model]"
+    done: "Accumulator[int]"
+    retries: "Accumulator[int]"
+
+    @classmethod
+    def on(cls, spark: SparkSession, source: str, model: Model) -> Self:
+        """Broadcast the model, and start counting."""
+        context = spark.sparkContext
+        return cls(source, context.broadcast(model), context.accumulator(0), context.accumulator(0))
+
+
+def compute(plan: DataFrame, images: int, work: Work) -> DataFrame:
     """Return the outcome of every image of a plan.
 
     Only the plan passes through Spark: each task reads its own images, many at a time, while the network works on
@@ -71,17 +95,26 @@ def compute(  # noqa: PLR0913, PLR0917 - a stage is where everything meets
         Columns PHOTOS.
     images
         How many rows that is.
-    source
-        The URI of the store that the paths are relative to.
-    model
-        The broadcast model.
-    done
-        Counts the images of finished tasks.
-    retries
-        Counts the reads that had to be asked for again.
+    work
+        What the tasks need.
     """
-    tasks = task_count(images, plan.sparkSession.sparkContext.defaultParallelism)
-    return plan.repartition(tasks).mapInArrow(partial(_task, source, model, done, retries), OUTCOMES)
+    return _spread(plan, images).mapInArrow(partial(_task, work), OUTCOMES)
+
+
+def compute_parts(plan: DataFrame, images: int, work: Work, output: str, folder: str) -> None:
+    """Compute the outcomes as :func:`compute` does, and write them as parts of a run's tables.
+
+    Nothing but the plan passes through Spark, in either direction. A part bears the number of its task: a task that is
+    tried again writes the same part again.
+    """
+    if images:
+        _spread(plan, images).mapInArrow(partial(_part_task, work, output, folder), "images long").collect()
+    else:
+        parts.write([], OUTCOME_SCHEMA, open_store(output), folder, "part-00000")
+
+
+def _spread(plan: DataFrame, images: int) -> DataFrame:
+    return plan.repartition(task_count(images, plan.sparkSession.sparkContext.defaultParallelism))
 
 
 def task_count(images: int, cores: int) -> int:
@@ -91,15 +124,9 @@ def task_count(images: int, cores: int) -> int:
     return max(1, -(-images // size))
 
 
-def _task(
-    source: str,
-    model: "Broadcast[Model]",
-    done: "Accumulator[int]",
-    retries: "Accumulator[int] | None",
-    batches: Iterable[pa.RecordBatch],
-) -> Iterator[pa.RecordBatch]:
-    store = open_store(source)
-    extract = extractor(model.value)
+def _task(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    store = open_store(work.source)
+    extract = extractor(work.model.value)
     photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, photos)
@@ -107,9 +134,16 @@ def _task(
             decoded = [(photo, _pixels(content)) for photo, content, _ in chunk]
             pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
             yield _outcomes(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
-            done.add(len(chunk))
-            if retries and (again := sum(count for _, _, count in chunk)):
-                retries.add(again)
+            work.done.add(len(chunk))
+            if again := sum(count for _, _, count in chunk):
+                work.retries.add(again)
+
+
+def _part_task(work: Work, output: str, folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    context = cast("TaskContext", TaskContext.get())  # None only outside of a task
+    name = f"part-{context.partitionId():05d}"
+    images = parts.write(_task(work, batches), OUTCOME_SCHEMA, open_store(output), folder, name)
+    yield pa.record_batch({"images": pa.array([images], pa.int64())})
 
 
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:
@@ -173,5 +207,6 @@ def _outcomes(
             rows.append((*photo, next(features), None, None))
     columns = zip(*rows, strict=True)
     return pa.record_batch(
-        [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
+        [pa.array(column, field.type) for column, field in zip(columns, OUTCOME_SCHEMA, strict=True)],
+        schema=OUTCOME_SCHEMA,
     )

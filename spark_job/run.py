@@ -5,11 +5,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_job import __version__, features, pca, plan, publish, report, sample, session, weights
+from spark_job import __version__, features, parts, pca, plan, publish, report, sample, session, weights
 from spark_job.errors import RunError
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.model import FEATURES, Model
@@ -47,13 +46,11 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         todo = _plan(spark, source, output, earlier)
         check_count(settings.components, todo.found, FEATURES)
         folder.claim(_iso(started))
-    computed, retries = spark.sparkContext.accumulator(0), spark.sparkContext.accumulator(0)
-    with stages.stage("features", todo.to_compute, lambda: computed.value):
-        outcomes = features.compute(
-            todo.new, todo.to_compute, source.uri, spark.sparkContext.broadcast(network), computed, retries
-        ).persist(StorageLevel.DISK_ONLY)
-        rejected = _write_rejected(outcomes, folder, todo.found, settings.max_rejected)
-        table = _write_features(outcomes, todo, folder)
+    work = features.Work.on(spark, source.uri, network)
+    with stages.stage("features", todo.to_compute, lambda: work.done.value):
+        features.compute_parts(todo.new, todo.to_compute, work, output.uri, folder.path)
+        rejected = _rejected(spark, folder, todo.found, settings.max_rejected)
+        table = _features(spark, todo, folder)
         counts = _count(table, todo, rejected)
     with stages.stage("pca"):
         components = pca.fit(table, settings.components, settings.standardize)
@@ -82,7 +79,7 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
         versions=_versions(spark),
         reused_from=earlier,
-        retries=retries.value,
+        retries=work.retries.value,
     )
     folder.publish(manifest, report.render(manifest, components.ratio.tolist(), points, examples))
     return manifest
@@ -100,14 +97,10 @@ def _plan(spark: SparkSession, source: Store, output: Store, earlier: str | None
     return plan.make(photos, table, source)
 
 
-def _write_rejected(outcomes: DataFrame, folder: RunFolder, found: int, allowed: float) -> dict[str, int]:
-    """Write the rejected images, which computes all, and return their number by reason.
-
-    They are written first: a run with too many of them fails here, and the table stays to be read.
-    """
+def _rejected(spark: SparkSession, folder: RunFolder, found: int, allowed: float) -> dict[str, int]:
+    """Return the rejected images by reason, or fail the run; the table stays to be read either way."""
     where = folder.uri("rejected")
-    outcomes.filter("reason is not null").select("path", "label", "size", "reason", "detail").write.parquet(where)
-    reasons = _count_by(outcomes.sparkSession.read.parquet(where), "reason")
+    reasons = _count_by(spark.read.parquet(where), "reason")
     rejected = sum(reasons.values())
     if rejected > allowed * found or rejected == found:
         spread = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
@@ -118,15 +111,12 @@ def _write_rejected(outcomes: DataFrame, folder: RunFolder, found: int, allowed:
     return reasons
 
 
-def _write_features(outcomes: DataFrame, todo: Plan, folder: RunFolder) -> DataFrame:
-    """Write the new features and those of the earlier run as one table, and return it as it is read back."""
-    columns = ("path", "label", "size", "modified", "features")
-    table = outcomes.filter("reason is null").select(*columns)
+def _features(spark: SparkSession, todo: Plan, folder: RunFolder) -> DataFrame:
+    """Add the features of the earlier run to the new ones, and return the table as it is read back."""
+    where = folder.uri("features")
     if todo.reused is not None:
-        table = table.unionByName(todo.reused.select(*columns))
-    table.write.parquet(folder.uri("features"))
-    outcomes.unpersist()
-    return table.sparkSession.read.parquet(folder.uri("features"))
+        todo.reused.select(*parts.FEATURES).write.mode("append").parquet(where)
+    return spark.read.parquet(where)
 
 
 def _count(table: DataFrame, todo: Plan, rejected: dict[str, int]) -> Counts:

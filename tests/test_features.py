@@ -27,10 +27,9 @@ def _photo(seed: int) -> bytes:
 
 def _outcomes(spark: SparkSession, store: Store, network: Model) -> tuple[list[Row], int]:
     made = plan.make(plan.list_images(spark, store), None, store)
-    done = spark.sparkContext.accumulator(0)
-    broadcast = spark.sparkContext.broadcast(network)
-    rows = features.compute(made.new, made.found, store.uri, broadcast, done).collect()
-    return sorted(rows, key=lambda row: row.path), done.value
+    work = features.Work.on(spark, store.uri, network)
+    rows = features.compute(made.new, made.found, work).collect()
+    return sorted(rows, key=lambda row: row.path), work.done.value
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])

@@ -106,8 +106,8 @@ def _held_out_accuracy(spark: SparkSession, photos: Path, h5: Path, folder: Path
     """Return how often the nearest photo of the run, by the saved pipeline, has the label of a photo it never saw."""
     store = open_store(str(photos))
     made = plan.make(plan.list_images(spark, store), None, store)
-    network = spark.sparkContext.broadcast(weights.load(str(h5), "litert"))
-    unseen = features.compute(made.new, made.found, store.uri, network, spark.sparkContext.accumulator(0))
+    work = features.Work.on(spark, store.uri, weights.load(str(h5), "litert"))
+    unseen = features.compute(made.new, made.found, work)
     pipeline = PipelineModel.load(str(folder / "model"))
     rows = pipeline.transform(unseen.withColumn("features", array_to_vector(F.col("features")))).collect()
     queries = np.array([row.pca.toArray() for row in rows])
