@@ -114,8 +114,15 @@ def _rgb(data: bytes, side: int) -> Image.Image:
         raise RejectedImageError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:
         # Pillow's decoders raise whatever their format's code does: OSError, SyntaxError, ValueError, struct.error, ...
-        cut = "truncated" in str(error).lower()
-        raise RejectedImageError(Reason.TRUNCATED if cut else Reason.UNREADABLE, str(error)) from error
+        raise RejectedImageError(_reason(str(error).lower(), data), str(error) or type(error).__name__) from error
+
+
+def _reason(said: str, data: bytes) -> Reason:
+    """Return what is wrong with a file, by what its decoder said; WebP's says the same of everything."""
+    promised = int.from_bytes(data[4:8], "little") + 8 if data.startswith(b"RIFF") else 0
+    if "truncated" in said or len(data) < promised:
+        return Reason.TRUNCATED
+    return Reason.TOO_LARGE if "too large" in said else Reason.UNREADABLE
 
 
 def _upright_rgb(data: bytes, side: int) -> Image.Image:

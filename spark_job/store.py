@@ -315,6 +315,9 @@ class Bucket:
         """Return an object's bytes."""
         import obstore
 
+        if path.startswith("/"):  # obstore would take the slash away, and read another object
+            raise BadNameError(f"{path!r} has an empty part; rename it")
+
         def get() -> Stored:
             answer = obstore.get(self._store, path)
             meta = answer.meta

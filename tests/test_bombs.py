@@ -1,0 +1,102 @@
+"""What a photo may cost: by headers first, and measured."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_job.bombs import MAX_PARTS, MAX_SCANS, BombError, check_chunks, in_one_scan
+from spark_job.images import MAX_PIXELS, decode
+from tests.hostile import chunk, encoded, picture, png, scan_bomb
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_scans_are_told_by_the_head(mode: str) -> None:
+    assert in_one_scan(encoded(picture(mode), "JPEG"))
+    assert in_one_scan(b"\xff\xd8" + b"\xff" * 9 + b"\xff\x01" + encoded(picture(mode), "JPEG", comment=b"x" * 999)[2:])
+    assert not in_one_scan(encoded(picture(mode), "JPEG", progressive=True))
+
+
+def test_one_component_after_the_other_is_not_one_scan() -> None:
+    """libjpeg holds such a photo whole, though it is no progressive one."""
+    jpeg = bytearray(encoded(picture("RGB"), "JPEG"))
+    at = jpeg.index(b"\xff\xda")
+    jpeg[at + 4] = 1
+    assert not in_one_scan(bytes(jpeg))
+
+
+def test_parts_and_scans_are_counted() -> None:
+    jpeg, progressive = encoded(picture(), "JPEG"), encoded(picture(), "JPEG", progressive=True)
+    assert in_one_scan(jpeg[:2] + b"\xff\xe5\0\2" * 1000 + jpeg[2:])
+    with pytest.raises(BombError, match="parts"):
+        in_one_scan(jpeg[:2] + b"\xff\xe5\0\2" * MAX_PARTS + jpeg[2:])
+    with pytest.raises(BombError, match="parts"):
+        in_one_scan(b"\xff" * (MAX_PARTS + 99))
+    with pytest.raises(BombError, match=f"at most {MAX_SCANS} are decoded"):
+        in_one_scan(progressive + b"\xff\xda" * MAX_SCANS)
+    check_chunks(png(9, 9, chunk(b"abCd", b"") * 1000))
+    with pytest.raises(BombError, match="chunks"):
+        check_chunks(png(9, 9, chunk(b"abCd", b"") * MAX_PARTS))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_an_answer(tail: bytes) -> None:
+    in_one_scan(b"\xff\xd8\xff" + tail)
+    check_chunks(b"\x89PNG\r\n\x1a\n" + tail)
+
+
+def test_the_dearest_progressive_photo_takes_seconds() -> None:
+    """As many scans as allowed over as many pixels as allowed: empty ones, so that the file is small."""
+    bomb = scan_bomb(int(MAX_PIXELS["JPEG in several scans"] ** 0.5), MAX_SCANS)
+    assert len(bomb) < 250_000
+    began = time.monotonic()
+    decode(bomb)
+    assert time.monotonic() - began < 20
+
+
+PEAK = """
+import sys
+from spark_job.images import RejectedImageError, decode
+from tests.hostile import encoded, picture
+decode(encoded(picture(), "JPEG")), decode(encoded(picture(), "WEBP"))
+data = open(sys.argv[1], "rb").read()
+open("/proc/self/clear_refs", "w").write("5")
+def peak(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
+before = peak()
+try:
+    decode(data)
+    print("decoded", peak() - before)
+except RejectedImageError as error:
+    print(error.reason.replace(" ", "-"), peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak this way")
+@pytest.mark.parametrize(
+    ("kind", "options", "size", "outcome"),
+    [
+        ("JPEG RGB", {}, (4000, 3000), "decoded"),
+        ("JPEG RGB", {}, (16_320, 12_240), "decoded"),  # the largest that phones make
+        ("JPEG RGB", {"progressive": True}, (8192, 6144), "decoded"),
+        ("JPEG RGB", {"progressive": True, "subsampling": 0}, (11_600, 8_700), "too-large"),
+        ("PNG RGBA", {"compress_level": 1}, (8192, 6144), "decoded"),
+        ("PNG P", {"compress_level": 1}, (11_600, 8_700), "too-large"),
+        ("WEBP RGB", {"method": 0}, (7680, 4320), "decoded"),
+        ("WEBP RGB", {"method": 0}, (11_600, 8_700), "too-large"),
+    ],
+)
+def test_a_photo_takes_half_a_gigabyte_at_most(
+    tmp_path: Path, kind: str, options: dict[str, int], size: tuple[int, int], outcome: str
+) -> None:
+    kind, mode = kind.split()
+    file = tmp_path / "large"
+    coarse = picture(size=(size[0] // 40, size[1] // 40)).convert(mode)
+    file.write_bytes(encoded(coarse.resize(size, 0), kind, **options))
+    done = subprocess.run([sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True)
+    said, megabytes = done.stdout.split()
+    assert said == outcome
+    assert int(megabytes) < (560 if outcome == "decoded" else 60)

@@ -1,0 +1,163 @@
+"""What the public uploads: each file ends in features or in rejected with the right reason, and no run dies of it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import Row, SparkSession
+
+from spark_job import features, plan
+from spark_job.images import Reason, RejectedImageError, decode
+from spark_job.model import Model
+from spark_job.store import Store, open_store
+from tests.hostile import Hostile, corpus, encoded, picture
+
+PHOTO = encoded(picture(), "JPEG")
+KEYS = {
+    "root.jpg": None,
+    "Red Apple/a b.jpg": "Red Apple",
+    'it\'s "quoted"/`;$(x)&|<>.jpg': 'it\'s "quoted"',
+    "100%/50%41#1+1=2?.jpg": "100%",
+    "Ähre/Übergröße é.jpg": "Ähre",
+    "果物/🍐🍎.jpg": "果物",
+    "Kiwi\\Gold/back\\slash.jpg": "Kiwi\\Gold",
+    "e\u0301/decomposed.jpg": "e\u0301",
+    "a/b/c/d/e/f/g/deep.JPG": "g",
+    ".hidden/.photo.jpeg": ".hidden",
+    "*/[a-z]?.jpg": "*",
+    "x.jpg/inside.jpg": "x.jpg",
+    "/".join(["n" * 120] * 7) + "/" + "k" * 49 + ".jpg": "n" * 120,  # 900 bytes
+}
+
+
+def _outcomes(spark: SparkSession, store: Store, network: Model) -> dict[str, Row]:
+    made = plan.make(plan.list_images(spark, store), None, store)
+    work = features.Work.on(spark, store.uri, network)
+    rows = features.compute(made.new, made.found, work).collect()
+    assert len(rows) == made.found == work.done.value == len({row.path for row in rows})
+    assert all((row.features is None) == (row.reason is not None) == (row.detail is not None) for row in rows)
+    return {row.path: row for row in rows}
+
+
+def test_the_corpus_is_large_and_of_many_kinds() -> None:
+    files = list(corpus())
+    assert len(files) >= 400
+    assert len({file.kind for file in files}) >= 100
+
+
+def test_every_file_has_pixels_or_the_right_reason() -> None:
+    wrong = {file.kind: outcome for file in corpus() if (outcome := _outcome(file)) not in file.outcomes}
+    assert not wrong
+
+
+def test_a_run_accounts_for_every_file(spark: SparkSession, network: Model, tmp_path: Path) -> None:
+    files = {f"{file.kind.replace('/', ' ')}/{number}.jpg": file for number, file in enumerate(corpus())}
+    for path, file in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(file.data)
+    rows = _outcomes(spark, open_store(str(tmp_path)), network)
+    assert rows.keys() == files.keys()
+    for path, file in files.items():
+        assert rows[path].reason in file.outcomes, path
+        assert rows[path]["size"] == len(file.data)
+        assert rows[path].features is None or np.isfinite(rows[path].features).all()
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_names_do_not_matter(
+    spark: SparkSession, network: Model, tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    store = open_store(str(tmp_path) if place == "folder" else f"{request.getfixturevalue('s3')}/in put")
+    for path in KEYS:
+        store.write(path, PHOTO)
+    rows = _outcomes(spark, store, network)
+    assert {path: row.label for path, row in rows.items()} == KEYS
+    assert {row.reason for row in rows.values()} == {None}
+
+
+def test_keys_that_only_a_bucket_can_have(spark: SparkSession, network: Model, s3: str) -> None:
+    import boto3
+
+    put = boto3.client("s3").put_object
+    bad = ["in//lead.jpg", "in/a//b.jpg", "in/a/./b.jpg", "in/a/../b.jpg", "in/a/n\nl.jpg", "in/\x01/t\t.jpg"]
+    markers = ["in/a/", "in/x.jpg/", "in/a/x.jpg/"]
+    for key in [*bad, *markers, "in/a/x.jpg", "in/a/good.jpg", "inside/other.jpg"]:
+        put(Bucket=s3.removeprefix("s3://"), Key=key, Body=b"" if key in markers else PHOTO)
+    rows = _outcomes(spark, open_store(f"{s3}/in"), network)
+    assert {path for path, row in rows.items() if row.reason is None} == {"a/x.jpg", "a/good.jpg"}
+    rejected = {path: row.reason for path, row in rows.items() if row.reason}
+    assert rejected == {key.removeprefix("in/"): "bad name" for key in bad}
+    assert all("rename it" in rows[path].detail for path in rejected)
+
+
+def test_what_only_a_folder_can_have(spark: SparkSession, network: Model, tmp_path: Path) -> None:
+    label = tmp_path / "photos" / "Apple"
+    label.mkdir(parents=True)
+    (label / "good.jpg").write_bytes(PHOTO)
+    (label / "dangling.jpg").symlink_to("nowhere")
+    (label / "circle.jpg").symlink_to("circle.jpg")
+    (label / "to good.jpg").symlink_to("good.jpg")
+    (label / "again").symlink_to(label)
+    os.mkfifo(label / "pipe.jpg")
+    (label / "zero.jpg").symlink_to("/dev/zero")
+    odd = tmp_path / "photos" / os.fsdecode(b"P\xe4r")
+    odd.mkdir()
+    for name in (b"caf\xe9.jpg", b"\xff\xfe.jpg"):
+        (odd / os.fsdecode(name)).write_bytes(PHOTO)
+    rows = _outcomes(spark, open_store(str(tmp_path / "photos")), network)
+    assert {path: row.reason for path, row in rows.items()} == {
+        "Apple/good.jpg": None,
+        "Apple/to good.jpg": None,
+        "Apple/dangling.jpg": "missing",
+        "Apple/circle.jpg": "unreadable",
+        "Apple/pipe.jpg": "unreadable",
+        "Apple/zero.jpg": "unreadable",
+        r"P\xe4r/caf\xe9.jpg": None,
+        r"P\xe4r/\xff\xfe.jpg": None,
+    }
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Be a user who may not read everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    (tmp_path / "secret.jpg").write_bytes(PHOTO)
+    (tmp_path / "secret.jpg").chmod(0)
+    request.getfixturevalue("nobody")
+    _, content, _ = features._read(open_store(str(tmp_path)), features.Photo("secret.jpg", None, 1, None))
+    assert isinstance(content, RejectedImageError)
+    assert content.reason == Reason.DENIED
+
+
+def test_reasons_of_the_corpus_are_spread() -> None:
+    """A corpus that one reason takes most of would show little."""
+    reasons: Counter[object] = Counter()
+    for file in corpus():
+        reasons[_outcome(file)] += 1
+    assert {None, *(Reason.EMPTY, Reason.TOO_LARGE, Reason.UNSUPPORTED, Reason.TRUNCATED, Reason.UNREADABLE)} == {
+        *reasons
+    }
+    assert reasons[None] > 150
+
+
+def _outcome(file: Hostile) -> Reason | None:
+    try:
+        decode(file.data)
+    except RejectedImageError as error:
+        return error.reason
+    return None
