@@ -1,0 +1,187 @@
+"""An S3 that throttles, breaks connections, loses and changes objects: what is lost, counted, and how long it takes."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from spark_job import store
+from spark_job.features import Photo, _read
+from spark_job.images import MAX_BYTES, Reason, RejectedImageError
+from spark_job.manifest import Manifest
+from spark_job.store import Bucket, UnavailableError
+from tests.s3_stand_in import Fault, Object, StandIn
+
+TRANSIENT = [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.CUT, Fault.SHORT, Fault.STUCK, Fault.SILENT]
+DATA = bytes(range(256)) * 2000
+OLD = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, str]]:
+    """A stand-in, its URL, and a job that is less patient than it would be."""
+    monkeypatch.setattr(store, "_PAUSES", (0.01, 0.02, 0.04))
+    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.3)
+    s3 = StandIn()
+    with s3.serve() as url:
+        for name, value in _environment(url).items():
+            monkeypatch.setenv(name, value)
+        yield s3, url
+
+
+@pytest.fixture
+def bucket(s3_here: tuple[StandIn, str]) -> tuple[StandIn, Bucket]:
+    return s3_here[0], Bucket("photos", "")
+
+
+def _environment(url: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "eu-west-3",
+        "AWS_DEFAULT_REGION": "eu-west-3",
+    }
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_transient_fault_is_tried_again_and_counted(bucket: tuple[StandIn, Bucket], fault: Fault) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [fault, fault]
+    began = time.monotonic()
+    read = photos.read("a.jpg")
+    assert (read.data, read.retries, s3.requests["photos/a.jpg"]) == (DATA, 2, 3)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_fault_that_stays_is_given_up_in_bounded_time(bucket: tuple[StandIn, Bucket], fault: Fault) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [fault] * 99
+    began = time.monotonic()
+    photo, content, retries = _read(photos, Photo("a.jpg", None, 7, OLD))
+    assert time.monotonic() - began < 5
+    assert isinstance(content, RejectedImageError)
+    assert (content.reason, retries) == (Reason.UNAVAILABLE, 3)
+    assert "in 4 attempts" in content.detail
+    assert "\n" not in content.detail
+    assert s3.requests["photos/a.jpg"] == 4
+    assert (photo.size, photo.modified) == (7, OLD)  # nothing else was ever seen of it
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(Fault.LOST, "missing"), (Fault.DENIED, "denied"), (Fault.ARCHIVED, "denied")]
+)
+def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, Bucket], fault: Fault, reason: str) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [fault] * 99
+    _, content, retries = _read(photos, Photo("a.jpg", None, 7, OLD))
+    assert isinstance(content, RejectedImageError)
+    assert (content.reason, retries, s3.requests["photos/a.jpg"]) == (reason, 0, 1)
+
+
+def test_patience_ends_by_the_clock(bucket: tuple[StandIn, Bucket], monkeypatch: pytest.MonkeyPatch) -> None:
+    s3, photos = bucket
+    monkeypatch.setattr(store, "_PATIENCE_SECONDS", 0.5)
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [Fault.STUCK] * 99
+    with pytest.raises(UnavailableError):
+        photos.read("a.jpg")
+    assert s3.requests["photos/a.jpg"] == 2
+
+
+def test_a_slow_object_is_read(bucket: tuple[StandIn, Bucket]) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.delay = 0.2
+    assert photos.read("a.jpg").data == DATA
+
+
+def test_what_is_recorded_is_what_was_read(bucket: tuple[StandIn, Bucket]) -> None:
+    """It was listed with 7 bytes; somebody replaced it before it was read."""
+    s3, photos = bucket
+    s3.put("photos/a.jpg", b"1234567")
+    s3.changes["photos/a.jpg"] = Object(DATA, OLD)
+    photo, content, _ = _read(photos, Photo("a.jpg", "x", 7, datetime.now(UTC)))
+    assert content == DATA
+    assert (photo.size, photo.modified) == (len(DATA), OLD)
+
+
+def test_an_object_that_grew_is_not_fetched(bucket: tuple[StandIn, Bucket]) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", bytes(MAX_BYTES + 1))
+    _, content, _ = _read(photos, Photo("a.jpg", None, 7, OLD))
+    assert isinstance(content, RejectedImageError)
+    assert content.reason == Reason.TOO_LARGE
+
+
+def test_a_listing_survives_throttling(bucket: tuple[StandIn, Bucket]) -> None:
+    s3, photos = bucket
+    for number in range(2500):
+        s3.put(f"photos/Apple/{number}.jpg", b"")
+    s3.faults["photos"] = [Fault.SLOW_DOWN, Fault.RESET]
+    assert photos.folders() == ["Apple"]
+    s3.faults["photos"] = [Fault.INTERNAL]
+    assert sum(batch.num_rows for batch in photos.listing("Apple")) == 2500
+
+
+def test_writes_are_tried_again(bucket: tuple[StandIn, Bucket]) -> None:
+    s3, photos = bucket
+    s3.faults["photos/x"] = [Fault.SLOW_DOWN, Fault.RESET]
+    photos.write("x", b"1")
+    s3.faults["photos/x"] = [Fault.SLOW_DOWN]
+    photos.replace("x", b"2", photos.read("x"))
+    assert photos.read("x").data == b"2"
+
+
+def _jpeg(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, network_file: str) -> None:
+    """Every fault at once: the run ends, each photo is accounted for once, and the manifest tells the retries."""
+    s3 = StandIn()
+    for number in range(40):
+        s3.put(f"photos/{'Apple' if number % 2 else 'Pear'}/{number}.jpg", _jpeg(number))
+    for number, fault in enumerate([Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.CUT, Fault.SHORT] * 2):
+        s3.faults[f"photos/{'Apple' if number % 2 else 'Pear'}/{number}.jpg"] = [fault]
+    s3.faults["photos/Pear/10.jpg"] = [Fault.LOST]
+    s3.faults["photos/Apple/11.jpg"] = [Fault.DENIED]
+    s3.changes["photos/Pear/12.jpg"] = Object(_jpeg(99), OLD)
+    with s3.serve() as url:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "spark_job", "run", "--input", "s3://photos", "--output", str(tmp_path)),
+                *("--weights", network_file, "--components", "3", "--max-rejected", "0.1", "--run-id", "one"),
+            ],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | _environment(url),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    made = Manifest.from_json((tmp_path / "runs" / "one" / "manifest.json").read_text())
+    assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (40, 38, 2)
+    assert made.rejected == {"denied": 1, "missing": 1}
+    assert made.retries == 10
+    assert "10 reads were asked for again" in done.stdout
+    table = pd.read_parquet(tmp_path / "runs" / "one" / "features").set_index("path")
+    assert table.index.is_unique
+    assert table.loc["Pear/12.jpg", "size"] == len(_jpeg(99))
+    assert table.loc["Pear/12.jpg", "modified"] == pd.Timestamp(OLD)
