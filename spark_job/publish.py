@@ -66,9 +66,13 @@ class RunFolder:
 
     def remove(self) -> Removed:
         """Remove the run, its manifest first: whatever happens then, nobody takes the rest for a result."""
+        manifest = f"{self.path}/manifest.json"
+        size = None
         with contextlib.suppress(FileNotFoundError):
-            self.output.delete(f"{self.path}/manifest.json")
-        return self.output.remove(self.path)
+            size = len(self.output.read(manifest).data)
+            self.output.delete(manifest)
+        rest = self.output.remove(self.path)
+        return rest if size is None else Removed(rest.objects + 1, rest.bytes + size)
 
     def _point(self, manifest: Manifest) -> None:
         """Compare and swap ``latest.json``, again and again until no other run has come in between."""
@@ -109,7 +113,7 @@ def latest(output: Store) -> Manifest | None:
         return Manifest.from_json(output.read(pointer["manifest"]).data)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The last run in {output.uri} cannot be read ({error}); give another output, or delete its {_LATEST}."
         ) from error

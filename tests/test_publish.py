@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,3 +97,61 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder(open_store(str(tmp_path / "file")), "one").claim(MANIFEST.started)
+
+
+def _manifest(run_id: str, minute: int) -> Manifest:
+    return dataclasses.replace(MANIFEST, run_id=run_id, started=f"2026-11-22T05:{minute:02d}:00+00:00")
+
+
+def test_a_run_that_started_earlier_does_not_replace_a_later_one(output: Store) -> None:
+    RunFolder(output, "late").publish(_manifest("late", 30), "")
+    RunFolder(output, "early").publish(_manifest("early", 10), "")
+    last = publish.latest(output)
+    assert last is not None
+    assert last.run_id == "late"
+    assert output.read("runs/early/manifest.json")  # a result all the same, only not the latest
+    RunFolder(output, "later").publish(_manifest("later", 31), "")
+    last = publish.latest(output)
+    assert last is not None
+    assert last.run_id == "later"
+
+
+def test_of_many_at_once_the_one_that_started_last_wins(output: Store) -> None:
+    """They all come to the pointer at the same moment, in every order."""
+    minutes = [7, 3, 9, 1, 5, 8, 2, 6, 4, 0]
+    ready = threading.Barrier(len(minutes))
+
+    def publish_one(minute: int) -> None:
+        ready.wait()
+        RunFolder(output, f"run-{minute}").publish(_manifest(f"run-{minute}", minute), "")
+
+    for _ in range(3):
+        with ThreadPoolExecutor(len(minutes)) as pool:
+            list(pool.map(publish_one, minutes))
+        last = publish.latest(output)
+        assert last is not None
+        assert last.run_id == "run-9"
+        output.delete("latest.json")
+
+
+def test_processes_keep_out_of_each_others_way(tmp_path: Path) -> None:
+    code = """
+import sys
+from tests.test_publish import _manifest
+from spark_job.publish import RunFolder
+from spark_job.store import open_store
+for minute in map(int, sys.argv[2:]):
+    RunFolder(open_store(sys.argv[1]), f"run-{minute}").publish(_manifest(f"run-{minute}", minute), "")
+"""
+    halves = [[str(minute) for minute in range(start, 50, 3)] for start in range(3)]
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *half]) for half in halves]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    last = publish.latest(open_store(str(tmp_path)))
+    assert last is not None
+    assert last.run_id == "run-49"
+
+
+def test_a_damaged_pointer_can_be_replaced(output: Store) -> None:
+    output.write("latest.json", b"[]")
+    RunFolder(output, "one").publish(MANIFEST, "")
+    assert publish.latest(output) == MANIFEST
