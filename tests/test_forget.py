@@ -73,16 +73,6 @@ def test_what_is_removed_is_gone_and_counted(output: Store) -> None:
     last = publish.latest(output)
     assert last is not None
     assert last.run_id == "run-2"
-    left = (
-        [path for batch in output.listing("runs/run-1") for path in batch.column("path").to_pylist()]
-        if _is_s3(output)
-        else []
-    )
-    assert not left
-
-
-def _is_s3(output: Store) -> bool:
-    return output.uri.startswith("s3://")
 
 
 def test_a_run_can_be_named_but_not_the_latest(output: Store) -> None:
