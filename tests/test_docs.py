@@ -1,0 +1,131 @@
+"""What the documents say is so: commands parse, links lead somewhere, tables hold the code's values."""
+
+import argparse
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from cdk_app.settings import Settings as StageSettings
+from docs import costs
+from spark_job import cli
+from spark_job.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+NOTEBOOK = ROOT / "docs" / "walkthrough.ipynb"
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def _shell(text: str) -> list[str]:
+    """Return the lines of a page's shell blocks, without comments and prompts, and with a word for each placeholder."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [re.sub(r"<[^>]*>", "word", line).split("  #")[0].removeprefix("$ ") for line in lines]
+
+
+def _commands(text: str) -> list[list[str]]:
+    words = [shlex.split(line) for line in _shell(text)]
+    return [line[line.index("spark_job") + 1 :] for line in words if "spark_job" in line and "-m" in line]
+
+
+def _options(command: str) -> dict[str, argparse.Action]:
+    subparsers = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return {option: action for action in subparsers.choices[command]._actions for option in action.option_strings}
+
+
+def _table(text: str, head: str) -> list[list[str]]:
+    """Return the rows of the table whose first heading is given, cell by cell."""
+    lines = text[text.index(f"| {head} |") :].split("\n\n", maxsplit=1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that code hosts give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@every_page
+def test_commands_parse_and_targets_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in _commands(page.read_text()):
+        try:
+            cli._parser().parse_args(command)
+        except SystemExit:
+            pytest.fail(f"{shlex.join(command)}: {capsys.readouterr().err}")
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ([a-z][\w-]*)", page.read_text(), re.MULTILINE)
+    assert set(named) <= targets
+
+
+def test_there_are_commands_to_parse() -> None:
+    assert sum(len(_commands(page.read_text())) for page in PAGES) >= 2
+
+
+def test_examples_of_the_help_parse() -> None:
+    helps = [cli._parser().format_help()]
+    examples = [shlex.split(line)[3:] for text in helps for line in text.splitlines() if "python -m spark_job " in line]
+    assert {words[0] for words in examples[1:]} >= {"run", "similar", "demo"}
+    for words in examples[1:]:
+        assert cli._parser().parse_args(words)
+
+
+@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s\"]+)\)", page.read_text()):
+        if target.startswith(("https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in map(_anchor, headings), target
+
+
+@every_page
+def test_files_that_are_named_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:spark_job|cdk_app|tests|docs|benchmarks)/[\w./-]*\w)`", page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+def test_options_of_run_are_those_of_the_code() -> None:
+    options = _options("run")
+    rows = _table((ROOT / "README.md").read_text(), "option of `run`")
+    said = {row[0].strip("`"): row[1].strip("`") for row in rows}
+    assert set(said) | {"-h", "--help", "--input", "--output", "--json"} >= set(options)
+    defaults = {field.name: field.default for field in fields(Settings)}
+    for option, default in said.items():
+        actual = options[option].default
+        expected = {"off": False, "time and letters": None}.get(default, default)
+        assert str(actual) == str(expected), option
+        name = option.removeprefix("--").replace("-", "_")
+        assert actual is None or str(defaults[name]) == str(actual), option
+
+
+def test_settings_of_a_stage_are_those_of_the_code() -> None:
+    rows = _table((ROOT / "README.md").read_text(), "setting of `cdk deploy -c name=value`")
+    said: dict[str, str] = {}
+    for names, defaults, _ in rows:
+        said |= zip(re.findall(r"`(\w+)`", names), [word.strip("` ") for word in defaults.split(",")], strict=True)
+    actual = {field.name: str(field.default) or "none" for field in fields(StageSettings)}
+    assert said == actual
+
+
+def test_the_review_holds_what_the_calculator_prints() -> None:
+    page = (ROOT / "docs" / "critical-review.md").read_text()
+    assert costs.table([10**4, 10**6, 10**8], 90) in page
+    assert costs.price_table() in page
+
+
+@every_page
+def test_nothing_of_this_machine_is_in_a_page(page: Path) -> None:
+    assert not re.findall(r"(?:^|[\s`'\"(=])/(?:root|home|tmp|work|Users)/\S*", page.read_text())
+
+
+def test_the_changelog_knows_every_command() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    subparsers = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for command in subparsers.choices:
+        assert f"`{command}`" in changes
