@@ -203,7 +203,8 @@ def _write(file: Path, content: bytes) -> None:
 
 def _forget(options: argparse.Namespace, _: Console) -> None:
     from spark_job.forget import forget
-    from spark_job.store import Removed, open_store
+    from spark_job.objects import Removed
+    from spark_job.store import open_store
 
     if options.keep < 1:
         raise UserError(f"keep is {options.keep}; give 1 or more: the latest run always stays.")

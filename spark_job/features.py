@@ -19,8 +19,9 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_job import parts
 from spark_job.images import Reason, RejectedImageError, check_size, decode
 from spark_job.model import Model, extractor
+from spark_job.objects import LISTING, BadNameError, Store, UnavailableError
 from spark_job.plan import PHOTOS
-from spark_job.store import LISTING, BadNameError, Store, UnavailableError, open_store
+from spark_job.store import open_store
 
 OUTCOMES = f"{PHOTOS}, features array<float>, reason string, detail string"
 """Columns of an outcome: the photo as it was read, and either its features or a reason and its detail."""

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from spark_job import publish
 from spark_job.errors import UserError
+from spark_job.objects import Removed, Store
 from spark_job.publish import RunFolder
-from spark_job.store import Removed, Store
 
 _UNDER_WAY = timedelta(hours=24)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_job.store import Store
+from spark_job.objects import Store
 
 FEATURES = ["path", "label", "size", "modified", "features"]
 REJECTED = ["path", "label", "size", "reason", "detail"]

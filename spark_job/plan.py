@@ -9,7 +9,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_job.errors import UserError
-from spark_job.store import LISTING, Store, open_store
+from spark_job.objects import LISTING, Store
+from spark_job.store import open_store
 
 PHOTOS = "path string, label string, size long, modified timestamp"
 """Columns of a photo: where it is below the input, its parent folder, bytes, time of last modification."""

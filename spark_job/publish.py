@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
-from spark_job.store import Removed, Store
+from spark_job.objects import Removed, Store
 
 _LATEST = "latest.json"
 _RIVALS = 20

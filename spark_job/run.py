@@ -13,11 +13,12 @@ from spark_job.errors import RunError
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.model import FEATURES, Model
 from spark_job.moments import Components, check_count
+from spark_job.objects import Store
 from spark_job.plan import Plan
 from spark_job.progress import Stages
 from spark_job.publish import RunFolder
 from spark_job.settings import Settings
-from spark_job.store import Store, open_store
+from spark_job.store import open_store
 
 _REJECTED_SHOWN = 50
 _LIBRARIES = ("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy", "pyarrow", "pillow", "obstore")

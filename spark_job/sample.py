@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 from spark_job.images import RejectedImageError, thumbnail
 from spark_job.moments import Components
 from spark_job.neighbours import agreement
+from spark_job.objects import Store
 from spark_job.report import Point
-from spark_job.store import Store
 
 _ROWS = 2_000
 _THUMBNAILS = 60

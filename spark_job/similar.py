@@ -24,7 +24,8 @@ from spark_job.manifest import Manifest
 from spark_job.model import Model, extractor
 from spark_job.moments import Components
 from spark_job.neighbours import nearest
-from spark_job.store import Store, open_store
+from spark_job.objects import Store
+from spark_job.store import open_store
 
 _READERS = 8
 

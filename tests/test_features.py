@@ -16,7 +16,8 @@ from spark_job import features, model, plan
 from spark_job.features import Photo, read_ahead, task_count
 from spark_job.images import decode
 from spark_job.model import Model
-from spark_job.store import Store, Stored, open_store
+from spark_job.objects import Store, Stored
+from spark_job.store import open_store
 
 
 def _photo(seed: int) -> bytes:

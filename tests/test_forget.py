@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from spark_job import publish
 from spark_job.errors import UserError
 from spark_job.forget import Run, choose, forget
+from spark_job.objects import Removed, Store
 from spark_job.publish import RunFolder
-from spark_job.store import Removed, Store, open_store
+from spark_job.store import open_store
 from tests.test_publish import MANIFEST, output
 
 __all__ = ["output"]

@@ -12,7 +12,8 @@ from pyspark.sql import Row, SparkSession
 from spark_job import features, plan
 from spark_job.images import Reason, RejectedImageError, decode
 from spark_job.model import Model
-from spark_job.store import Store, open_store
+from spark_job.objects import Store
+from spark_job.store import open_store
 from tests.hostile import Hostile, corpus, encoded, picture
 
 PHOTO = encoded(picture(), "JPEG")

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from spark_job import store
+from spark_job.bucket import Bucket
 from spark_job.features import Photo, _read
 from spark_job.images import MAX_BYTES, Reason, RejectedImageError
 from spark_job.manifest import Manifest
-from spark_job.store import Bucket, UnavailableError
+from spark_job.objects import UnavailableError
 from tests.s3_stand_in import Fault, Object, StandIn
 
 TRANSIENT = [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.CUT, Fault.SHORT, Fault.STUCK, Fault.SILENT]
@@ -29,8 +29,8 @@ OLD = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 @pytest.fixture
 def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, str]]:
     """A stand-in, its URL, and a job that is less patient than it would be."""
-    monkeypatch.setattr(store, "_PAUSES", (0.01, 0.02, 0.04))
-    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("spark_job.bucket._PAUSES", (0.01, 0.02, 0.04))
+    monkeypatch.setattr("spark_job.bucket._SILENT_SECONDS", 0.3)
     s3 = StandIn()
     with s3.serve() as url:
         for name, value in _environment(url).items():
@@ -95,7 +95,7 @@ def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, Bucket], 
 
 def test_patience_ends_by_the_clock(bucket: tuple[StandIn, Bucket], monkeypatch: pytest.MonkeyPatch) -> None:
     s3, photos = bucket
-    monkeypatch.setattr(store, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("spark_job.bucket._PATIENCE_SECONDS", 0.5)
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [Fault.STUCK] * 99
     with pytest.raises(UnavailableError):

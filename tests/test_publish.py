@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from spark_job import publish
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.objects import Store
 from spark_job.publish import RunFolder
-from spark_job.store import Store, open_store
+from spark_job.store import open_store
 
 MANIFEST = Manifest(
     run_id="one",

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from spark_job.errors import UserError
-from spark_job.store import LISTING, Store, open_store
+from spark_job.objects import LISTING, Store
+from spark_job.store import open_store
 
 NAMES = ["a.jpg", "Apple/b.jpg", "Apple/red ones/c d.jpg", "Ähre/é.jpg", "Pear/#%41+'q.JPG", "Pear/🍐.png"]
 
@@ -88,7 +89,7 @@ def test_links_are_followed_once_and_broken_ones_are_listed(tmp_path: Path) -> N
 
 
 def test_long_folders_come_in_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spark_job.store._LISTING_ROWS", 3)
+    monkeypatch.setattr("spark_job.objects._LISTING_ROWS", 3)
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(b"1")
     batches = list(open_store(str(tmp_path)).listing(None))

@@ -1,0 +1,193 @@
+"""Objects below a prefix in an S3 bucket."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from spark_job.objects import BadNameError, Removed, Stored, UnavailableError, accept_any, listings
+
+_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # the request is at fault: another one would fare no better
+
+_CONNECT_SECONDS = 5
+_SILENT_SECONDS = 10
+_ANSWER_SECONDS = 60
+_PAUSES = (0.1, 0.3, 1.0, 3.0, 9.0, 20.0)
+_PATIENCE_SECONDS = 60
+
+T = TypeVar("T")
+
+
+class Bucket:
+    """A prefix in an S3 bucket, with the credentials and the region of the environment."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        from obstore.store import S3Store
+
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self.hadoop_uri = self.uri
+        self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
+        self._store = S3Store(
+            bucket,
+            prefix=prefix or None,
+            client_options={
+                "connect_timeout": f"{_CONNECT_SECONDS}s",
+                "read_timeout": f"{_SILENT_SECONDS}s",
+                "timeout": f"{_ANSWER_SECONDS}s",
+                "allow_http": os.environ.get("AWS_ALLOW_HTTP") == "true",  # obstore's own reading of it is off by these
+            },
+            retry_config={"max_retries": 0},  # _patiently tries again, and counts
+            **_session(),
+        )
+
+    def folders(self, below: str = "") -> list[str]:
+        """Return the common prefixes directly below."""
+        root = f"{self._root}{below}/" if below else self._root
+        pages = self._pages(Prefix=root, Delimiter="/")
+        found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
+        return sorted(prefix.removeprefix(root).removesuffix("/") for prefix in found)
+
+    def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
+        """Return listings; an object whose key ends in a slash is a folder's marker, not an object."""
+        below = {"Delimiter": "/"} if folder is None else {}
+        prefix = self._root if folder is None else f"{self._root}{folder}/"
+        objects = (
+            # Whole seconds: a GET's Last-Modified header, which reuse compares with, has no more.
+            (entry["Key"].removeprefix(self._root), entry["Size"], entry["LastModified"].replace(microsecond=0))
+            for page in self._pages(Prefix=prefix, **below)
+            for entry in page.get("Contents", ())
+            if not entry["Key"].endswith("/")
+        )
+        return listings(objects)
+
+    def _pages(self, **what: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a listing, by boto3: for obstore one key such as ``a//b.jpg`` spoils a whole listing."""
+        with _plain_errors(self.uri):
+            yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **what)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        retries = {"mode": "standard", "total_max_attempts": len(_PAUSES) + 1}
+        times = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
+        return boto3.client("s3", config=Config(retries=retries, **times))
+
+    def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
+        """Return an object's bytes."""
+        import obstore
+
+        if path.startswith("/"):  # obstore would take the slash away, and read another object
+            raise BadNameError(f"{path!r} has an empty part; rename it")
+
+        def get() -> Stored:
+            answer = obstore.get(self._store, path)
+            meta = answer.meta
+            accept(meta["size"])
+            return Stored(answer.bytes().to_bytes(), meta["last_modified"].replace(microsecond=0), meta["e_tag"])
+
+        stored, retries = self._patiently(path, get)
+        return dataclasses.replace(stored, retries=retries) if retries else stored
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put an object."""
+        import obstore
+
+        self._patiently(path, lambda: obstore.put(self._store, path, data))
+
+    def create(self, path: str, data: bytes) -> None:
+        """Put an object on the condition that there is none (``If-None-Match: *``)."""
+        import obstore
+
+        self._patiently(path, lambda: obstore.put(self._store, path, data, mode="create"))
+
+    def replace(self, path: str, data: bytes, seen: Stored) -> None:
+        """Put an object on the condition that it is the one that was read (``If-Match``)."""
+        import obstore
+
+        self._patiently(path, lambda: obstore.put(self._store, path, data, mode={"e_tag": seen.version}))
+
+    def delete(self, path: str) -> None:
+        """Delete an object."""
+        import obstore
+
+        self._patiently(path, lambda: obstore.delete(self._store, path))
+
+    def remove(self, folder: str) -> Removed:
+        """Delete all objects below a prefix, markers of folders too."""
+        objects = size = 0
+        for page in self._pages(Prefix=f"{self._root}{folder}/"):
+            found = page.get("Contents", [])
+            if not found:
+                continue
+            keys = [{"Key": entry["Key"]} for entry in found]
+            with _plain_errors(self.uri):
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
+            if problems := answer.get("Errors"):
+                raise PermissionError(f"{self.uri}/{folder} cannot be removed: {problems[0]['Message']}")
+            objects, size = objects + len(found), size + sum(entry["Size"] for entry in found)
+        return Removed(objects, size)
+
+    def _patiently(self, path: str, ask: Callable[[], T]) -> tuple[T, int]:
+        """Return what S3 answers, and how often it had to be asked again.
+
+        Throttling, broken connections, short bodies and silence are worth another attempt, after ever longer pauses
+        with jitter; nothing is begun after a minute.
+        """
+        began = time.monotonic()
+        for retries, pause in enumerate((*_PAUSES, None)):
+            try:
+                with _plain_errors(f"{self.uri}/{path}"):
+                    return ask(), retries
+            except ConnectionError as error:
+                if pause is None or time.monotonic() - began + pause > _PATIENCE_SECONDS:
+                    raise UnavailableError(str(error), retries) from error
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - to spread requests, not to hide anything
+        raise AssertionError  # the last attempt returned or raised
+
+
+def _session() -> dict[str, Any]:
+    """Return boto3's credentials: it knows profiles and single sign-on, obstore does not."""
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    session = boto3.Session()
+    if session.get_credentials() is None:
+        return {}
+    return {"credential_provider": Boto3CredentialProvider(session)}
+
+
+@contextlib.contextmanager
+def _plain_errors(uri: str) -> Iterator[None]:
+    """Turn obstore's and boto3's errors into Python's own, in a line each."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from obstore import exceptions
+
+    try:
+        yield
+    except (FileNotFoundError, exceptions.NotFoundError) as error:
+        raise FileNotFoundError(f"{uri} does not exist") from error
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise PermissionError(f"access to {uri} is denied") from error
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+        raise FileExistsError(f"{uri} exists already, or has changed") from error
+    except exceptions.BaseError as error:
+        said = f"{uri}: {str(error).splitlines()[0]}"
+        raise (OSError if _REFUSED.search(said) else ConnectionError)(said) from error
+    except ValueError as error:
+        raise BadNameError(f"{str(error).removeprefix('Could not parse path: ')!r}; rename it") from error
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        kind = {404: FileNotFoundError, 403: PermissionError}.get(status, ConnectionError)
+        said = {404: "does not exist", 403: "may not be listed"}.get(status, str(error))
+        raise kind(f"{uri} {said}") from error
+    except BotoCoreError as error:
+        raise ConnectionError(f"{uri}: {error}") from error
