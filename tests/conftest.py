@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from spark_job import session, weights
 from spark_job.model import Model
 
-_DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def real_weights() -> Path:
 
 
 def _real(name: str) -> Path:
-    path = _DATA / name
+    path = DATA / name
     if not path.exists():
         pytest.skip(f"{path} is absent; set FRUITS_TEST_DATA to the folder of the real photos and weights")
     return path.resolve()

@@ -19,7 +19,7 @@ patches.check()
 from ministack import app as ministack  # noqa: E402 - not before the check
 from ministack.core import tls  # noqa: E402
 
-from tests.local_aws.plugin import cloudformation, control, emr, events, integrations  # noqa: E402
+from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, stage  # noqa: E402
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -35,7 +35,13 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body"})
         return
-    await ministack.app({**scope, "scheme": "https"}, receive, send)
+
+    async def send_when_staged(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start" and scope["method"] in ("PUT", "POST", "DELETE"):
+            stage.follow()
+        await send(message)
+
+    await ministack.app({**scope, "scheme": "https"}, receive, send_when_staged)
 
 
 async def main() -> None:
@@ -47,11 +53,12 @@ async def main() -> None:
     config.bind = [os.environ["LOCAL_AWS_URL"].removeprefix("https://")]
     config.insecure_bind = [os.environ["LOCAL_AWS_NODES_URL"].removeprefix("http://")]
     config.certfile, config.keyfile = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
-    config.keep_alive_timeout = 75
+    config.keep_alive_timeout, config.graceful_timeout = 75, 0.5
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await serve(app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
     emr.end_all()
+    os._exit(0)  # tasks that were given up on have threads that would be waited for
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ NAMES = {
         *("_tick_scheduled_rules", "_rule_last_fired", "_rules"),
     ),
     "services.iam": ("_roles", "_gen_secret", "_gen_session_access_key", "_gen_session_token"),
-    "services.s3": ("_bucket_tags", "_delete_bucket", "_put_bucket_lifecycle"),
+    "services.s3": ("_bucket_tags", "_buckets", "_delete_bucket", "_put_bucket_lifecycle", "_read_body"),
     "services.stepfunctions": (
         *("_state_machines", "_executions", "_ExecutionError"),
         *("_run_execution", "_fail_execution", "_execute_task", "_invoke_resource"),

@@ -8,7 +8,7 @@ Spark's own zip files.
 Spark's own reads and writes go to ``s3://``, as the job has it, in one of two ways:
 
 ``staged``
-    A view of a folder on this machine, filled before the step with the buckets' runs and carried back after it.
+    A view of a folder on this machine that is kept equal to the bucket (see `stage`).
 ``s3a``
     Hadoop's own connector, which Spark downloads from Maven Central.
 """
@@ -32,9 +32,11 @@ from ministack.core.responses import get_region
 from tests.local_aws.plugin import roles
 from tests.local_aws.plugin.control import faults
 from tests.local_aws.plugin.metadata import Metadata
+from tests.local_aws.plugin.stage import Stage
 
 _SPARK = Path(pyspark.__file__).parent
 _APP_MASTER = "spark.yarn.appMasterEnv."
+_unpacking = threading.Lock()
 
 Json = dict[str, Any]
 
@@ -105,12 +107,11 @@ class Step:
         parser.add_argument("application", nargs=argparse.REMAINDER)
         options = parser.parse_args(self._words[1:])
         archive, _, name = options.archives.partition("#")
-        with zipfile.ZipFile(self._fetch(archive)) as packed:
-            packed.extractall(self._container / name)
+        (self._container / name).symlink_to(self._unpacked(archive))
         package, main = self._fetch(options.py_files), self._fetch(options.application[0])
         settings = self._container / "spark-defaults.conf"
         settings.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()))
-        before = self._fill_stage()
+        stages = [] if _by_s3a() else [Stage(self._stage / name, name, self._s3) for name in self._buckets()]
         command = [
             *(str(_SPARK / "bin" / "spark-submit"), "--master", "local[2]", "--properties-file", str(settings)),
             *("--py-files", str(package), str(main), *options.application[1:]),
@@ -130,11 +131,11 @@ class Step:
             known = Path(os.environ["LOCAL_AWS_FOLDER"], "drivers", str(self._driver.pid))
             known.touch()  # so that whoever stops the local AWS can stop what it started
             if faults.driver:
-                self._disturb(log)
+                self._disturb()
             exit_code = self._driver.wait()
             known.unlink()
-        if not self._killed.is_set():
-            self._carry_back(before)
+        for stage in stages:
+            stage.close(push=not self._killed.is_set())
         return exit_code
 
     def _fetch(self, uri: str) -> Path:
@@ -142,6 +143,17 @@ class Step:
         path = self._container / Path(key).name
         self._s3.download_file(bucket, key, str(path))
         return path
+
+    def _unpacked(self, uri: str) -> Path:
+        """Return where an archive is unpacked: once, as YARN's cache does, but for all clusters."""
+        file = self._fetch(uri)
+        cache = Path(os.environ["LOCAL_AWS_FOLDER"], "archives", file.stem)
+        with _unpacking:
+            if not cache.exists():
+                with zipfile.ZipFile(file) as packed:
+                    packed.extractall(cache)
+        file.unlink()
+        return cache
 
     def _environment(self) -> dict[str, str]:
         """Return the driver's variables: those of YARN's container, where AWS is, and no credentials."""
@@ -175,7 +187,7 @@ class Step:
         }
         return table | {
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-            "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.LocalFileSystem",
+            "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         }
 
     def _s3a(self) -> dict[str, str]:
@@ -193,45 +205,20 @@ class Step:
         }
 
     def _buckets(self) -> list[str]:
-        """Return the buckets that the application is told of."""
-        return sorted({word.split("/")[2] for word in self._words if word.startswith("s3://")})
+        """Return the buckets that Spark itself reads and writes."""
+        return [self._words[self._words.index("--output") + 1].split("/")[2]]
 
-    def _fill_stage(self) -> dict[Path, int]:
-        """Copy the earlier runs' tables into the stage, and return what is there with its time."""
-        if _by_s3a():
-            return {}
-        for bucket in self._buckets():
-            (self._stage / bucket).mkdir(parents=True, exist_ok=True)
-        output = self._words[self._words.index("--output") + 1].removeprefix("s3://")
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=output, Prefix="runs/"):
-            for found in page.get("Contents", []):
-                path = self._stage / output / found["Key"]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._s3.download_file(output, found["Key"], str(path))
-        return self._staged()
-
-    def _staged(self) -> dict[Path, int]:
-        return {
-            path: path.stat().st_mtime_ns for path in self._stage.rglob("*") if path.is_file() and path.suffix != ".crc"
-        }
-
-    def _carry_back(self, before: dict[Path, int]) -> None:
-        for path, changed in self._staged().items():
-            if before.get(path) != changed:
-                bucket, _, key = path.relative_to(self._stage).as_posix().partition("/")
-                self._s3.upload_file(str(path), bucket, key)
-
-    def _disturb(self, log: Path) -> None:
-        """Hang or kill the driver once the job has said something."""
+    def _disturb(self) -> None:
+        """Hang or kill the driver in the middle of its work: once the job has said that it has a plan."""
         assert self._driver is not None
-        while b"features" not in log.read_bytes() and self._driver.poll() is None:
+        while b"plan " not in _content(self._container / "stdout") and self._driver.poll() is None:
             time.sleep(0.1)
         if self._driver.poll() is None:
             os.killpg(self._driver.pid, {"hangs": signal.SIGSTOP, "killed": signal.SIGKILL}[faults.driver])
 
     def _leave_logs(self, log: Path, code: int) -> None:
         driver = f"{self._node.log_uri}containers/application_1_0001/container_1_0001_01_000001/"
-        said = f"Exit code {code}; the driver's own output is in {driver}stderr.gz\n".encode()
+        said = f"Exit code {code}; the driver's own output is in {driver}stdout.gz\n".encode()
         for uri, data in {
             f"{self.logs}stderr.gz": said,
             f"{driver}stderr.gz": log.read_bytes(),

@@ -1,0 +1,146 @@
+"""The way of a person through the stack: photos in, two runs, a redeploy, the end."""
+
+import gzip
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.conftest import SETTINGS
+from tests.cloud.deployed import Deployed, Execution
+from tests.conftest import DATA
+from tests.local_aws import cdk
+from tests.local_aws.emulator import LocalAws
+
+_ADDED, _DELETED = "photos/Quince/1.jpg", "photos/Banana/00.jpg"
+
+
+@pytest.fixture(scope="module")
+def photos(dev: Deployed, drawn: Path) -> list[str]:
+    """Drawn photos in the data bucket, and real ones where there are any."""
+    return dev.put_photos(drawn) + _put_real_photos(dev)
+
+
+@pytest.fixture(scope="module")
+def first(dev: Deployed, photos: list[str]) -> Execution:
+    """A run of everything."""
+    assert photos
+    return dev.run({"max_rejected": 0.2}, "first")
+
+
+def _put_real_photos(dev: Deployed) -> list[str]:
+    labels = sorted((DATA / "fruits-360-sample" / "Training").glob("*"))[:4]
+    s3 = dev.aws.client("s3")
+    keys = {f"photos/{label.name}/{file.name}": file for label in labels for file in sorted(label.glob("*"))[:3]}
+    for key, file in keys.items():
+        s3.upload_file(str(file), dev.data, key)
+    return list(keys)
+
+
+def table(dev: Deployed, run: str, name: str) -> list[dict[str, object]]:
+    """Return a table of a run as any reader of Parquet does."""
+    parts = [key for key in dev.keys(dev.results, f"runs/{run}/{name}/") if key.endswith(".parquet")]
+    return [row for key in parts for row in pq.read_table(io.BytesIO(dev.read(dev.results, key) or b"")).to_pylist()]
+
+
+def test_a_run_succeeds_and_its_output_is_the_summary(dev: Deployed, first: Execution, photos: list[str]) -> None:
+    assert (first.status, first.cause) == ("SUCCEEDED", "")
+    assert first.output["images"] == {
+        "found": len(photos),
+        "featurised": len(photos) - 2,
+        "reused": 0,
+        "rejected": 2,
+    }
+    assert first.output["report"] == f"s3://{dev.results}/runs/first/report.html"
+    assert first.output["warnings"] == [
+        "The weights are random: the features show that the job works, and nothing about fruit."
+    ]
+
+
+def test_its_results_are_in_the_bucket_for_any_reader(dev: Deployed, first: Execution, photos: list[str]) -> None:
+    features, pca, rejected = (table(dev, "first", name) for name in ("features", "pca", "rejected"))
+    assert len(features) == len(pca) == first.output["images"]["featurised"]
+    assert all(len(row["features"]) == 1280 for row in features)  # type: ignore[arg-type]
+    assert all(len(row["pca"]) == first.output["components"] for row in pca)  # type: ignore[arg-type]
+    assert sorted(str(row["path"]) for row in features + rejected) == sorted(
+        key.removeprefix("photos/") for key in photos
+    )
+    assert b"<html" in (dev.read(dev.results, "runs/first/report.html") or b"")
+    assert json.loads(dev.read(dev.results, "latest.json") or b"")["run_id"] == "first"
+
+
+@pytest.mark.usefixtures("first")
+def test_its_logs_are_in_the_log_bucket(dev: Deployed) -> None:
+    (step,) = [key for key in dev.keys(dev.logs, "emr/") if "/steps/" in key]
+    assert b"Exit code 0" in gzip.decompress(dev.read(dev.logs, step) or b"")
+    (driver,) = [key for key in dev.keys(dev.logs, "emr/") if key.endswith("_000001/stdout.gz")]
+    assert b"speed " in gzip.decompress(dev.read(dev.logs, driver) or b"")
+
+
+@pytest.mark.usefixtures("first")
+def test_no_cluster_is_left(dev: Deployed) -> None:
+    assert dev.clusters() == []
+
+
+@pytest.mark.usefixtures("first")
+def test_the_job_ran_in_its_own_environment_alone(dev: Deployed) -> None:
+    versions = dev.manifest("first")["versions"]
+    assert versions["ai-edge-litert"]
+    assert not {"tensorflow", "tensorflow-cpu"} & set(versions), "the tests' own packages were in reach"
+
+
+def test_a_second_run_computes_what_is_new_and_forgets_what_is_gone(
+    dev: Deployed, first: Execution, drawn: Path, tmp_path: Path
+) -> None:
+    shutil.copy(drawn / "Banana" / "00.jpg", tmp_path / "1.jpg")
+    s3 = dev.aws.client("s3")
+    s3.upload_file(str(tmp_path / "1.jpg"), dev.data, _ADDED)
+    s3.delete_object(Bucket=dev.data, Key=_DELETED)
+    second = dev.run({"max_rejected": 0.2}, "second")
+    found = first.output["images"]
+    assert second.status == "SUCCEEDED", second.cause
+    assert second.output["images"] == {**found, "featurised": 1, "reused": found["featurised"] - 1}
+    paths = {f"photos/{row['path']}" for name in ("features", "pca") for row in table(dev, "second", name)}
+    assert _ADDED in paths
+    assert _DELETED not in paths
+
+
+@pytest.mark.usefixtures("first")
+def test_a_redeploy_with_another_setting_keeps_the_data(dev: Deployed) -> None:
+    before = {bucket: dev.keys(bucket) for bucket in (dev.data, dev.results)}
+    cdk.deploy(dev.aws, **SETTINGS, keep_runs_days=7)
+    assert Deployed.find(dev.aws, "fruits-dev") == dev
+    assert {bucket: dev.keys(bucket) for bucket in before} == before
+    rules = dev.aws.client("s3").get_bucket_lifecycle_configuration(Bucket=dev.results)["Rules"]
+    assert 7 in [rule.get("Expiration", {}).get("Days") for rule in rules]
+
+
+def test_nobody_gets_at_the_photos_without_tls(dev: Deployed) -> None:
+    policy = json.loads(dev.aws.client("s3").get_bucket_policy(Bucket=dev.data)["Policy"])
+    assert {"Bool": {"aws:SecureTransport": "false"}} in [one.get("Condition") for one in policy["Statement"]]
+
+
+def test_a_stage_for_good_is_protected_and_leaves_its_data(aws: LocalAws, drawn: Path) -> None:
+    cdk.deploy(aws, stage="prod")
+    prod = Deployed.find(aws, "fruits-prod")
+    keys = prod.put_photos(drawn)
+    with pytest.raises(cdk.CdkError, match=r"[Tt]ermination ?[Pp]rotection"):
+        cdk.destroy(aws, stage="prod")
+    aws.client("cloudformation").update_termination_protection(StackName=prod.name, EnableTerminationProtection=False)
+    cdk.destroy(aws, stage="prod")
+    left = [bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"] if prod.name in bucket["Name"]]
+    assert sorted(left) == sorted([prod.data, prod.results])
+    assert prod.keys(prod.data) == keys
+
+
+def test_destroying_leaves_nothing(aws: LocalAws, dev: Deployed) -> None:
+    cdk.destroy(aws, **SETTINGS)
+    with pytest.raises(ClientError, match="does not exist"):
+        Deployed.find(aws, dev.name)
+    assert not [bucket for bucket in aws.client("s3").list_buckets()["Buckets"] if dev.name in bucket["Name"]]
+    assert aws.client("stepfunctions").list_state_machines()["stateMachines"] == []
+    assert not [role for role in aws.client("iam").list_roles()["Roles"] if role["RoleName"].startswith(dev.name)]
