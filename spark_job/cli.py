@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,13 +15,23 @@ from spark_job.errors import RunError, UserError
 from spark_job.progress import Stages
 from spark_job.settings import Settings, new_run_id, parse_components
 
-_EXAMPLES = """\
-examples:
-  python -m spark_job run --input photos --output results
-  python -m spark_job run --input s3://bucket/photos --output s3://bucket/results --components 200
-  python -m spark_job similar photo.jpg --run results --html similar.html
-  python -m spark_job demo
-"""
+_EXAMPLES = {
+    "run": (
+        "run --input photos --output results",
+        "run --input s3://bucket/photos --output s3://bucket/results --components 200",
+        "run --input photos --output results --json | jq .counts",
+    ),
+    "similar": (
+        "similar photo.jpg --run results",
+        "similar s3://bucket/photo.jpg --run s3://bucket/results --k 12 --html similar.html",
+    ),
+    "compile": ("compile --weights imagenet --output mobilenet.model",),
+    "forget": (
+        "forget --output results --keep 3",
+        "forget --output s3://bucket/results --run-id 20261122T050353Z-1a2b",
+    ),
+    "demo": ("demo",),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,17 +77,31 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m spark_job",
         description="Image features of fruit photos with Spark: MobileNetV2, PCA, Parquet.",
-        epilog=_EXAMPLES,
+        epilog=_examples(examples[0] for examples in _EXAMPLES.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fruits {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="compute the features of a folder of photos"))
-    _add_similar(commands.add_parser("similar", help="find the photos of a run that look most like one photo"))
-    _add_compile(commands.add_parser("compile", help="make the model file that a cluster runs, from weights"))
-    _add_forget(commands.add_parser("forget", help="remove older runs now, for an erasure that cannot wait"))
-    _add_demo(commands.add_parser("demo", help="run on photos that it draws itself"))
+    for name, add, does in (
+        ("run", _add_run, "compute the features of a folder of photos"),
+        ("similar", _add_similar, "find the photos of a run that look most like one photo"),
+        ("compile", _add_compile, "make the model file that a cluster runs, from weights"),
+        ("forget", _add_forget, "remove older runs now, for an erasure that cannot wait"),
+        ("demo", _add_demo, "run on photos that it draws itself"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=does,
+            description=f"{does.capitalize()}.",
+            epilog=_examples(_EXAMPLES[name]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add(command)
     return parser
+
+
+def _examples(commands: Iterable[str]) -> str:
+    return "\n".join(["examples:", *(f"  python -m spark_job {command}" for command in commands)])
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +125,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     add("--run-id", metavar="ID", help="the run's name (default: the time and some letters)")
     add("--recompute", action="store_true", help="compute also what the last run has computed already")
+    add("--json", action="store_true", help="print the manifest in place of the summary")
     parser.set_defaults(command=_run)
 
 
@@ -167,14 +192,15 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         run_id=options.run_id or new_run_id(),
         recompute=options.recompute,
     )
-    _execute(settings, console)
+    _execute(settings, console, as_json=options.json)
 
 
-def _execute(settings: Settings, console: Console) -> None:
+def _execute(settings: Settings, console: Console, *, as_json: bool = False) -> None:
     from spark_job.run import run
     from spark_job.summary import summary
 
-    print(summary(run(settings, Stages(console))))
+    manifest = run(settings, Stages(console))
+    print(manifest.to_json().rstrip() if as_json else summary(manifest))
 
 
 def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages

@@ -52,6 +52,16 @@ def test_run_shows_its_stages_and_ends_with_a_summary(tmp_path: Path, network_fi
     assert json.loads((tmp_path / "results" / "latest.json").read_text())["run_id"] == "first"
 
 
+def test_run_prints_its_manifest_where_json_is_asked_for(tmp_path: Path, network_file: str) -> None:
+    draw(tmp_path / "photos", images_per_label=1)
+    done = _command(
+        "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "results"),
+        "--weights", network_file, "--max-rejected", "0.2", "--components", "3", "--json", "--run-id", "one",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "results" / "runs" / "one" / "manifest.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -4,6 +4,7 @@ import argparse
 import re
 import shlex
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,9 @@ def _commands(text: str) -> list[list[str]]:
     return [line[line.index("spark_job") + 1 :] for line in words if "spark_job" in line and "-m" in line]
 
 
-def _options(command: str) -> dict[str, argparse.Action]:
-    subparsers = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {option: action for action in subparsers.choices[command]._actions for option in action.option_strings}
+def _subparsers() -> dict[str, argparse.ArgumentParser]:
+    actions = cli._parser()._actions
+    return dict(next(action for action in actions if isinstance(action, argparse._SubParsersAction)).choices)
 
 
 def _table(text: str, head: str) -> list[list[str]]:
@@ -64,12 +65,16 @@ def test_there_are_commands_to_parse() -> None:
     assert sum(len(_commands(page.read_text())) for page in PAGES) >= 2
 
 
-def test_examples_of_the_help_parse() -> None:
-    helps = [cli._parser().format_help()]
-    examples = [shlex.split(line)[3:] for text in helps for line in text.splitlines() if "python -m spark_job " in line]
-    assert {words[0] for words in examples[1:]} >= {"run", "similar", "demo"}
-    for words in examples[1:]:
-        assert cli._parser().parse_args(words)
+def test_every_command_has_examples_and_they_parse() -> None:
+    examples = {name: _spoken(parser.format_help()) for name, parser in _subparsers().items()}
+    assert all(words[0] == name for name, lines in examples.items() for words in lines)
+    assert all(examples.values())
+    for words in [*chain.from_iterable(examples.values()), *_spoken(cli._parser().format_help())]:
+        assert cli._parser().parse_args(words[: words.index("|")] if "|" in words else words)
+
+
+def _spoken(text: str) -> list[list[str]]:
+    return [shlex.split(line)[3:] for line in text.splitlines() if line.startswith("  python -m spark_job ")]
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)
@@ -91,7 +96,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def test_options_of_run_are_those_of_the_code() -> None:
-    options = _options("run")
+    options = {option: action for action in _subparsers()["run"]._actions for option in action.option_strings}
     rows = _table((ROOT / "README.md").read_text(), "option of `run`")
     said = {row[0].strip("`"): row[1].strip("`") for row in rows}
     assert set(said) | {"-h", "--help", "--input", "--output", "--json"} >= set(options)
@@ -126,6 +131,5 @@ def test_nothing_of_this_machine_is_in_a_page(page: Path) -> None:
 
 def test_the_changelog_knows_every_command() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text()
-    subparsers = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for command in subparsers.choices:
+    for command in _subparsers():
         assert f"`{command}`" in changes
