@@ -89,10 +89,10 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(_rgb(data, SIDE).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def thumbnail(data: bytes) -> bytes:
-    """Return a small JPEG of a photo, without any of its metadata; raises as :func:`decode` does."""
-    image = _rgb(data, _THUMBNAIL_SIDE)
-    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
+    """Return a JPEG of a photo, at most ``side`` wide and high, without its metadata; raises as :func:`decode` does."""
+    image = _rgb(data, side)
+    image.thumbnail((side, side))
     clean = Image.fromarray(np.asarray(image))
     out = io.BytesIO()
     clean.save(out, "JPEG", quality=80)

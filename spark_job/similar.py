@@ -28,6 +28,7 @@ from spark_job.objects import Store
 from spark_job.store import open_store
 
 _READERS = 8
+_PICTURE_SIDE = 192
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,6 @@ def page(found: Found) -> str:
 
 def _picture(photo: str) -> str | None:
     try:
-        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(_read(photo))).decode()
+        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(_read(photo), _PICTURE_SIDE)).decode()
     except (OSError, RejectedImageError):
         return None
