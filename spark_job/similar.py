@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from spark_job import publish, report, weights
 from spark_job.errors import UserError
-from spark_job.images import RejectedImageError, check_size, decode, thumbnail
+from spark_job.images import PREPROCESSING, RejectedImageError, check_size, decode, thumbnail
 from spark_job.manifest import Manifest
 from spark_job.model import Model, extractor
 from spark_job.moments import Components
@@ -123,11 +123,17 @@ def _read(photo: str) -> bytes:
 
 
 def _same_network(name: str, manifest: Manifest) -> Model:
-    model = weights.load(name, manifest.model.engine)  # type: ignore[arg-type]
-    if model.digest != manifest.model.digest:
+    made = manifest.model
+    if made.preprocessing != PREPROCESSING:
+        raise UserError(
+            f"The run {manifest.run_id} was made by a version that prepares photos in another way "
+            f"({made.preprocessing}); run again with this one."
+        )
+    model = weights.load(name, made.engine)  # type: ignore[arg-type]
+    if model.digest != made.digest:
         raise UserError(
             f"The network of {name} is not the one that made the run {manifest.run_id} "
-            f"({manifest.model.weights} on {manifest.model.engine}); give --weights what the run was made with."
+            f"({made.weights} on {made.engine}); give --weights what the run was made with."
         )
     return model
 

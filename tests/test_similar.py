@@ -155,6 +155,11 @@ def test_what_else_cannot_be(published: Published, network: Model, tmp_path: Pat
     other.write_bytes(dataclasses.replace(network, payload=network.payload + b"\0").to_bytes())
     with pytest.raises(UserError, match=r"other.zip is not the one that made the run .* \(random on litert\)"):
         similar.search(photo, str(published.output), str(other))
+    older = dataclasses.replace(published.manifest.model, preprocessing="0: as it was")
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "manifest.json").write_text(dataclasses.replace(published.manifest, model=older).to_json())
+    with pytest.raises(UserError, match=r"a version that prepares photos in another way \(0: as it was\)"):
+        similar.search(photo, str(tmp_path / "older"))
     broken = shutil.copytree(published.folder, tmp_path / "broken")
     for part in (broken / "pca").glob("*.parquet"):
         part.write_bytes(b"PAR1")
