@@ -121,9 +121,9 @@ def _features(spark: SparkSession, todo: Plan, folder: RunFolder) -> DataFrame:
 
 
 def _count(table: DataFrame, todo: Plan, rejected: dict[str, int]) -> Counts:
-    """Count what was written, against what the plan said there was."""
+    """Count what was written, against what the plan said there was; a photo that is there twice counts once."""
     reused = todo.reused.count() if todo.reused is not None else 0
-    return Counts(todo.found, table.count() - reused, reused, sum(rejected.values()))
+    return Counts(todo.found, table.select("path").distinct().count() - reused, reused, sum(rejected.values()))
 
 
 def _count_by(table: DataFrame, column: str) -> dict[str, int]:

@@ -1,0 +1,127 @@
+"""Mutate photos and decode them: ``python -m benchmarks.fuzz --inputs 100000``.
+
+Whatever the bytes, :func:`spark_job.images.decode` returns pixels or raises RejectedImageError, within seconds; another
+exception, a hang or a crash of the process is a finding, and its input is kept beside the report.
+"""
+
+import argparse
+import faulthandler
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from spark_job.images import RejectedImageError, decode, thumbnail
+from tests.hostile import corpus
+
+INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xC0, 0xC2, 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xFE, 0xFF)
+SLOW_SECONDS = 5.0
+LARGEST = 60_000
+
+
+def main() -> None:
+    """Run the mutations and print what became of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="default: %(default)s")
+    options = parser.parse_args()
+    faulthandler.enable()
+    rng = random.Random(options.seed)
+    seeds = [file.data for file in corpus() if 0 < len(file.data) < LARGEST]
+    ends: Counter[str] = Counter()
+    slowest, began = 0.0, time.monotonic()
+    for number in range(options.inputs):
+        data = _mutated(rng, seeds)
+        started = time.monotonic()
+        end = _end(data, with_thumbnail=number % 10 == 0)
+        slowest = max(slowest, took := time.monotonic() - started)
+        ends[end] += 1
+        if end.startswith("!") or took > SLOW_SECONDS:
+            options.findings.mkdir(exist_ok=True)
+            (options.findings / f"{options.seed}-{number}").write_bytes(data)
+            print(f"{number}: {end} after {took:.1f} s, {len(data):,} bytes", flush=True)
+    seconds = time.monotonic() - began
+    print(f"{options.inputs:,} inputs from {len(seeds)} files in {seconds:.0f} s, the slowest {slowest:.2f} s")
+    for end, count in ends.most_common():
+        print(f"{count:8,} {end}")
+
+
+def _end(data: bytes, with_thumbnail: bool) -> str:
+    try:
+        assert decode(data).shape == (224, 224, 3)
+        if with_thumbnail:
+            assert thumbnail(data).startswith(b"\xff\xd8")
+    except RejectedImageError as error:
+        return error.reason.value if error.detail else "! rejected without a word"
+    except Exception as error:
+        return f"! {type(error).__name__}: {error}"
+    return "decoded"
+
+
+def _mutated(rng: random.Random, seeds: list[bytes]) -> bytes:
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.choice((1, 1, 2, 4, 8))):
+        rng.choice(_MUTATIONS)(rng, data)
+    if data and rng.random() < 0.1:
+        other = rng.choice(seeds)
+        data = data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
+    return bytes(data[:LARGEST])
+
+
+def _at(rng: random.Random, data: bytearray) -> int:
+    """Return a place: the head of a file decides more than its body."""
+    return rng.randrange(min(len(data), 200) if rng.random() < 0.5 else len(data)) if data else 0
+
+
+def _flip(rng: random.Random, data: bytearray) -> None:
+    if data:
+        data[_at(rng, data)] ^= 1 << rng.randrange(8)
+
+
+def _set(rng: random.Random, data: bytearray) -> None:
+    if data:
+        data[_at(rng, data)] = rng.choice(INTERESTING)
+
+
+def _number(rng: random.Random, data: bytearray) -> None:
+    """Overwrite a length or a size, of two or four bytes."""
+    at, width = _at(rng, data), rng.choice((2, 4))
+    value = rng.choice((0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, rng.randrange(2**32))) % 256**width
+    data[at : at + width] = value.to_bytes(width, rng.choice(("big", "little")))
+
+
+def _insert(rng: random.Random, data: bytearray) -> None:
+    at = _at(rng, data)
+    data[at:at] = rng.randbytes(rng.choice((1, 2, 4, 30, 300)))
+
+
+def _remove(rng: random.Random, data: bytearray) -> None:
+    at = _at(rng, data)
+    del data[at : at + rng.choice((1, 2, 4, 30, 300))]
+
+
+def _repeat(rng: random.Random, data: bytearray) -> None:
+    at = _at(rng, data)
+    data[at:at] = data[at : at + rng.choice((4, 12, 64, 500))] * rng.choice((1, 2, 20))
+
+
+def _cut(rng: random.Random, data: bytearray) -> None:
+    del data[_at(rng, data) :]
+
+
+_MUTATIONS: tuple[Callable[[random.Random, bytearray], None], ...] = (
+    *itertools.repeat(_flip, 4),
+    *itertools.repeat(_set, 3),
+    *itertools.repeat(_number, 3),
+    _insert,
+    _remove,
+    _repeat,
+    _cut,
+)
+
+
+if __name__ == "__main__":
+    main()

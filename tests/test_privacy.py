@@ -1,0 +1,95 @@
+"""What a photo says about its taker never reaches an output; what is erased leaves no byte behind."""
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import ExifTags, Image
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from spark_job.forget import forget
+from spark_job.manifest import Manifest
+from spark_job.progress import Stages
+from spark_job.run import run
+from spark_job.settings import Settings
+from spark_job.store import open_store
+
+SECRETS = [b"Canon-of-Ada", b"Ada Lovelace", b"48.8566N", b"at-home-comment", b"xmp-secret", b"icc-secret"]
+
+
+def _tagged(kind: str, seed: int) -> bytes:
+    """Return a photo with a name, a place, a comment and a thumbnail in its metadata."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Canon-of-Ada"
+    exif[ExifTags.Base.Artist] = "Ada Lovelace"
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSMapDatum] = "48.8566N"
+    image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8))
+    options: dict[str, object] = {"exif": exif, "icc_profile": b"icc-secret" * 20, "xmp": b"<x>xmp-secret</x>"}
+    if kind == "JPEG":
+        options["comment"] = b"at-home-comment"
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def _output_bytes(output: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield every file of an output, and every column of its tables as it is when decompressed."""
+    for file in output.rglob("*"):
+        if file.is_file():
+            yield str(file), file.read_bytes()
+            if file.suffix == ".parquet":
+                for name, column in zip((table := pq.read_table(file)).column_names, table.columns, strict=True):
+                    raw = [bytes(part) for chunk in column.chunks for part in chunk.buffers() if part is not None]
+                    yield f"{file}#{name}", b"".join(raw)
+
+
+@pytest.fixture
+def run_job(spark: SparkSession, tmp_path: Path, network_file: str) -> Callable[..., Manifest]:  # noqa: ARG001 - must be up
+    settings = Settings(
+        str(tmp_path / "photos"), str(tmp_path / "results"), weights=network_file, components=2, max_rejected=0.5
+    )
+    return lambda **changes: run(dataclasses.replace(settings, **changes), Stages(Console(file=io.StringIO())))
+
+
+def test_metadata_reaches_no_output(run_job: Callable[..., Manifest], tmp_path: Path) -> None:
+    for label in ("Apple", "Pear"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for seed, kind in enumerate(("JPEG", "PNG", "WEBP")):
+            (tmp_path / "photos" / label / f"{kind}.{kind.lower()}").write_bytes(_tagged(kind, seed))
+    (tmp_path / "photos" / "Pear" / "cut.jpg").write_bytes(_tagged("JPEG", 9)[:-700])
+    (tmp_path / "photos" / "Pear" / "head.jpg").write_bytes(_tagged("JPEG", 9)[:900])
+    put_in = b"".join(file.read_bytes() for file in (tmp_path / "photos").rglob("*.*"))
+    assert all(secret in put_in for secret in SECRETS)
+    made = run_job()
+    assert (made.counts.featurised, made.counts.rejected) == (6, 2)
+    found = list(_output_bytes(tmp_path / "results"))
+    assert any(name.endswith("#features") and len(data) > 5000 for name, data in found)
+    assert any(b"Pear/cut.jpg" in data for name, data in found if name.endswith("#path"))
+    assert not [(name, secret) for name, data in found for secret in (*SECRETS, b"Exif\0\0", b"GPS") if secret in data]
+
+
+def test_an_erased_photo_leaves_nothing(run_job: Callable[..., Manifest], tmp_path: Path) -> None:
+    photos, results = tmp_path / "photos" / "Apple", tmp_path / "results"
+    photos.mkdir(parents=True)
+    for number in range(6):
+        (photos / f"{number}-of-somebody.jpg").write_bytes(_tagged("JPEG", number))
+    run_job(run_id="before")
+    gone = np.array(pq.read_table(results / "runs/before/features").sort_by("path")["features"][3].as_py(), np.float32)
+    (photos / "3-of-somebody.jpg").unlink()
+    made = run_job(run_id="after")
+    assert (made.counts.reused, made.counts.featurised) == (5, 0)
+
+    def traces(where: Path) -> list[str]:
+        marks = (b"3-of-somebody", gone.tobytes())
+        return [name for name, data in _output_bytes(where) if any(mark in data for mark in marks)]
+
+    assert traces(results / "runs" / "before")
+    assert not traces(results / "runs" / "after")
+    forget(open_store(str(results)), [], keep=1)
+    assert not traces(results)
