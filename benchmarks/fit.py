@@ -1,0 +1,51 @@
+"""Seconds to fit PCA to 100 components on a Parquet table: ``python -m benchmarks.fit ours|pyspark FOLDER``."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.ml import Pipeline
+from pyspark.ml.feature import PCA, StandardScaler
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import functions as F
+
+from spark_job import pca, session
+from spark_job.model import FEATURES
+
+
+def make(folder: Path, rows: int, parts: int = 16) -> Path:
+    """Write a table of features as the network's are: not negative, of 200 directions and noise."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(200, FEATURES)) * np.linspace(2, 0.1, 200)[:, np.newaxis]
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(parts):
+        count = rows // parts
+        values = rng.normal(size=(count, 200)) @ directions * 0.05 + 0.4 + rng.normal(size=(count, FEATURES)) * 0.1
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(values.clip(0).ravel(), pa.float32()), FEATURES)
+        table = pa.table({"features": lists.cast(pa.list_(pa.float32()))})
+        pq.write_table(table, folder / f"part-{part:05d}.parquet", row_group_size=1024, use_dictionary=False)
+    return folder
+
+
+def main() -> None:
+    """Fit, on a Spark that is warm, and print the seconds."""
+    which, folder = sys.argv[1:]
+    table = session.start().read.parquet(folder)
+    table.limit(10).count()
+    began = time.perf_counter()
+    if which == "ours":
+        pca.fit(table, 100)
+    else:
+        stages = [
+            StandardScaler(inputCol="vector", outputCol="scaled", withMean=True),
+            PCA(k=100, inputCol="scaled", outputCol="pca"),
+        ]
+        Pipeline(stages=stages).fit(table.withColumn("vector", array_to_vector(F.col("features"))))  # type: ignore[arg-type]
+    print(time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()

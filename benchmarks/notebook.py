@@ -1,0 +1,59 @@
+"""The usual notebook, as a script: what the job is measured against.
+
+``python -m benchmarks.notebook FOLDER OUTPUT WEIGHTS``:
+binaryFile, 24 partitions, the weights broadcast, an iterator pandas UDF around ``model.predict``, then pyspark's
+StandardScaler and PCA to 100 components.
+"""
+
+import io
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pyspark.ml import Pipeline
+from pyspark.ml.feature import PCA, StandardScaler
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import functions as F
+
+from spark_job import session
+
+
+def main() -> None:
+    """Read, compute, reduce, write."""
+    from keras.applications import MobileNetV2
+
+    folder, output, weights = sys.argv[1:]
+    network = MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    if weights != "random":
+        network.load_weights(weights)
+    spark = session.start()
+    broadcast = spark.sparkContext.broadcast(network.get_weights())
+
+    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, untyped-decorator]
+    def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        from keras.applications.mobilenet_v2 import preprocess_input
+
+        model = MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+        model.set_weights(broadcast.value)
+        for batch in batches:
+            pixels = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((224, 224))) for data in batch]
+            yield pd.Series(list(model.predict(preprocess_input(np.stack(pixels).astype(np.float32)), verbose=0)))
+
+    images = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(folder)
+    label = F.element_at(F.split("path", "/"), -2)
+    table = images.select("path", label.alias("label"), "content").repartition(24)
+    table = table.select("path", "label", featurize("content").alias("features"))
+    table.write.mode("overwrite").parquet(f"{output}/features")
+    vectors = spark.read.parquet(f"{output}/features").withColumn("vector", array_to_vector(F.col("features")))
+    stages = [
+        StandardScaler(inputCol="vector", outputCol="scaled", withMean=True),
+        PCA(k=100, inputCol="scaled", outputCol="pca"),
+    ]
+    fitted = Pipeline(stages=stages).fit(vectors)  # type: ignore[arg-type]
+    fitted.transform(vectors).select("path", "label", "pca").write.mode("overwrite").parquet(f"{output}/pca")
+
+
+if __name__ == "__main__":
+    main()
