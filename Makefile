@@ -18,7 +18,8 @@ test: .venv/.developer ## Check the code and run every test
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
-	@$(RUN) pytest
+	@$(RUN) pytest --ignore tests/cloud
+	@$(MAKE) --no-print-directory test-cloud
 
 lint: .venv/.developer ## Check and format the code
 	@.venv/bin/ruff check --fix
@@ -56,3 +57,11 @@ synth: node_modules/.package-lock.json ## Write the CloudFormation template and 
 node_modules/.package-lock.json: package-lock.json .venv/.user
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# The cloud on this machine: AWS as an emulator on 127.0.0.1, EMR's steps for real.
+.PHONY: test-cloud local-cloud
+test-cloud: .venv/.developer node_modules/.package-lock.json ## Deploy to a local AWS, run the job, break it in every way, destroy
+	@$(RUN) pytest tests/cloud
+
+local-cloud: .venv/.developer node_modules/.package-lock.json ## Leave a local AWS up, with the stack in it, and say what to try
+	@$(RUN) tests.cloud

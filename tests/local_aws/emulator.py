@@ -29,7 +29,7 @@ ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_6
 #: How much faster than the clock the waits between a state machine's attempts are.
 _WAIT_SCALE = "0.05"
 _START_SECONDS = 30
-_STOP_SECONDS = 10
+_STOP_SECONDS = 3
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ but 127.0.0.1 can stand.
 
 import asyncio
 import os
+import shutil
 import signal
+import threading
+import time
 from typing import Any
 
 from hypercorn.asyncio import serve
@@ -44,8 +47,23 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await ministack.app({**scope, "scheme": "https"}, receive, send_when_staged)
 
 
+def stop_if_left_alone() -> None:
+    """End with whoever started the local AWS, should they be killed before they can stop it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        emr.end_all()
+        shutil.rmtree(os.environ["LOCAL_AWS_FOLDER"], ignore_errors=True)
+        os.killpg(os.getpid(), signal.SIGKILL)  # with the processes of Lambda functions
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 async def main() -> None:
     """Serve until told to stop."""
+    stop_if_left_alone()
     os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"] = tls.resolve_tls_material()
     for part in (cloudformation, emr, events, integrations):
         part.install()

@@ -20,7 +20,8 @@ class Faults:
     bootstrap_reason
         The same, while they bootstrap.
     driver
-        What becomes of a driver in the middle of its work: ``hangs`` (SIGSTOP) or ``killed`` (SIGKILL).
+        What becomes of a driver: it ``hangs`` from its first moment (SIGSTOP), or is ``killed`` in the middle of its
+        work (SIGKILL).
     api
         EMR's actions that fail: ``{"TerminateJobFlows": {"code": "ThrottlingException", "times": 2}}``; no number
         of times is for good.

@@ -90,8 +90,7 @@ class Step:
         except ClientError as error:
             log.write_text(f"{error}\n")
             code = 1
-        if not self._killed.is_set():
-            self._leave_logs(log, code)
+        self._leave_logs(code)
         return code
 
     def kill(self) -> None:
@@ -162,23 +161,35 @@ class Step:
             for name, value in self._node.defaults.items()
             if name.startswith(_APP_MASTER)
         }
-        return given | {
-            "PATH": os.pathsep.join([os.environ["LOCAL_AWS_NODE_PYTHON"], os.environ["PATH"]]),
-            "HOME": str(self._container),
-            "JAVA_HOME": os.environ["LOCAL_AWS_JAVA_HOME"],
-            "JAVA_TOOL_OPTIONS": os.environ.get("JAVA_TOOL_OPTIONS", ""),
-            "SPARK_HOME": str(_SPARK),
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "LANG": "C.UTF-8",
-            "AWS_ENDPOINT_URL": os.environ["LOCAL_AWS_NODES_URL"],
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_METADATA_ENDPOINT": self._node.metadata.url,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._node.metadata.url,
-        }
+        java = {name: os.environ[name] for name in ("JAVA_TOOL_OPTIONS",) if name in os.environ}
+        return (
+            given
+            | java
+            | {
+                "PATH": os.pathsep.join([os.environ["LOCAL_AWS_NODE_PYTHON"], os.environ["PATH"]]),
+                "HOME": str(self._container),
+                "JAVA_HOME": os.environ["LOCAL_AWS_JAVA_HOME"],
+                "SPARK_HOME": str(_SPARK),
+                "SPARK_LOCAL_IP": "127.0.0.1",
+                "LANG": "C.UTF-8",
+                "AWS_ENDPOINT_URL": os.environ["LOCAL_AWS_NODES_URL"],
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_METADATA_ENDPOINT": self._node.metadata.url,
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._node.metadata.url,
+            }
+        )
 
     def _settings(self) -> dict[str, str]:
-        """Return the cluster's settings of Spark, and how s3:// is reached here."""
-        return self._node.defaults | {"spark.ui.enabled": "false"} | (self._s3a() if _by_s3a() else self._view())
+        """Return the cluster's settings of Spark, what saves time on this machine, and how s3:// is reached here."""
+        quick = {
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.driver.extraJavaOptions": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {self._metadata_option()}",
+        }
+        return self._node.defaults | quick | (self._s3a() if _by_s3a() else self._view())
+
+    def _metadata_option(self) -> str:
+        return f"-Dcom.amazonaws.sdk.ec2MetadataServiceEndpointOverride={self._node.metadata.url}"
 
     def _view(self) -> dict[str, str]:
         table = {
@@ -191,12 +202,10 @@ class Step:
         }
 
     def _s3a(self) -> dict[str, str]:
-        metadata = f"-Dcom.amazonaws.sdk.ec2MetadataServiceEndpointOverride={self._node.metadata.url}"
         (jar,) = (_SPARK / "jars").glob("hadoop-client-api-*.jar")
         return {
             "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}",
             "spark.jars.ivy": str(Path.home() / ".ivy2"),
-            "spark.driver.extraJavaOptions": metadata,
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
             "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.InstanceProfileCredentialsProvider",
             "spark.hadoop.fs.s3a.endpoint": os.environ["LOCAL_AWS_NODES_URL"],
@@ -209,19 +218,22 @@ class Step:
         return [self._words[self._words.index("--output") + 1].split("/")[2]]
 
     def _disturb(self) -> None:
-        """Hang or kill the driver in the middle of its work: once the job has said that it has a plan."""
+        """Let the driver hang from the start, or kill it once it has said that it has a plan and a claim."""
         assert self._driver is not None
+        if faults.driver == "hangs":
+            os.killpg(self._driver.pid, signal.SIGSTOP)
+            return
         while b"plan " not in _content(self._container / "stdout") and self._driver.poll() is None:
             time.sleep(0.1)
         if self._driver.poll() is None:
-            os.killpg(self._driver.pid, {"hangs": signal.SIGSTOP, "killed": signal.SIGKILL}[faults.driver])
+            os.killpg(self._driver.pid, signal.SIGKILL)
 
-    def _leave_logs(self, log: Path, code: int) -> None:
+    def _leave_logs(self, code: int) -> None:
         driver = f"{self._node.log_uri}containers/application_1_0001/container_1_0001_01_000001/"
         said = f"Exit code {code}; the driver's own output is in {driver}stdout.gz\n".encode()
         for uri, data in {
             f"{self.logs}stderr.gz": said,
-            f"{driver}stderr.gz": log.read_bytes(),
+            f"{driver}stderr.gz": _content(self._container / "stderr"),
             f"{driver}stdout.gz": _content(self._container / "stdout"),
         }.items():
             bucket, _, key = uri.removeprefix("s3://").partition("/")

@@ -1,0 +1,71 @@
+"""Leaves a local AWS up with the stack deployed and photos in its bucket, and says what to try."""
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from spark_job import demo
+from tests.cloud.deployed import Deployed
+from tests.local_aws import cdk, emulator
+
+_WORDS = """
+AWS runs on this machine, with the stack fruits-dev in it and photos in the data bucket. In another terminal:
+
+  . {variables}
+
+  # with the AWS command line
+  aws stepfunctions start-execution --state-machine-arn {machine} --name try-1 --input '{{}}'
+  aws stepfunctions describe-execution --execution-arn {execution}
+  aws emr list-clusters --active
+  aws s3 sync s3://{results}/ results/
+
+  # without it
+  {python} -c 'import boto3; boto3.client("stepfunctions").start_execution(
+      stateMachineArn="{machine}", name="try-1", input="{{}}")'
+  {python} -c 'import boto3; print(boto3.client("stepfunctions").describe_execution(
+      executionArn="{execution}")["status"])'
+  {python} -c 'import boto3; boto3.client("s3").download_file("{results}", "runs/try-1/report.html", "report.html")'
+
+Photos of your own go to s3://{data}/photos/LABEL/. Ctrl-C here ends it all and leaves nothing.
+"""
+
+
+def main() -> int:
+    """Start, deploy, explain, wait."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with emulator.running() as aws:
+            print("Deploying to a local AWS: half a minute, more the first time.", flush=True)
+            cdk.bootstrap(aws)
+            cdk.deploy(aws, weights="imagenet,random")
+            dev = Deployed.find(aws, "fruits-dev")
+            photos = aws.folder / "photos"
+            demo.draw(photos, images_per_label=4)
+            dev.put_photos(photos)
+            variables = aws.folder / "variables.sh"
+            lines = [f"export {name}={shlex.quote(value)}\n" for name, value in aws.variables.items()]
+            variables.write_text("".join(lines))
+            python = Path(sys.executable)
+            print(
+                _WORDS.format(
+                    variables=variables,
+                    machine=dev.machine,
+                    execution=f"{dev.machine.replace('stateMachine', 'execution')}:try-1",
+                    data=dev.data,
+                    results=dev.results,
+                    python=python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python,
+                ),
+                flush=True,
+            )
+            signal.pause()
+    except cdk.CdkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
