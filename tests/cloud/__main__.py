@@ -33,7 +33,7 @@ Photos of your own go to s3://{data}/photos/LABEL/. Ctrl-C here ends it all and 
 
 def main() -> int:
     """Start, deploy, explain, wait."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _leave)
     try:
         with emulator.running() as aws:
             print("Deploying to a local AWS: half a minute, more the first time.", flush=True)
@@ -65,6 +65,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print()
     return 0
+
+
+def _leave(*_: object) -> None:
+    """End in order, and once: a second signal would cut the clearing away short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,8 +48,7 @@ def _start(role: str, machine: str, given: str) -> None:
 
 def _fire(hours: float) -> None:
     """Fire every scheduled rule whose time has come after so many hours."""
+    fired, now = eventbridge._rule_last_fired, time.time()
     for key in list(eventbridge._rules._data):
-        if key in eventbridge._rule_last_fired or eventbridge._rules._data[key].get("ScheduleExpression"):
-            last = eventbridge._rule_last_fired.get(key, eventbridge._rules._data[key]["CreationTime"])
-            eventbridge._rule_last_fired[key] = last - hours * 3600
+        fired[key] = fired.get(key, now) - hours * 3600
     eventbridge._tick_scheduled_rules()
