@@ -39,7 +39,8 @@ def load(weights: str, engine: Engine) -> Model:
     ----------
     weights
         ``imagenet``, ``random``, the path or URI of a Keras weights file (``.h5``), or of a file that
-        :meth:`Model.to_bytes` made, which needs no TensorFlow.
+        :meth:`Model.to_bytes` made, which needs no TensorFlow. Followed by ``#sha256=`` and the digest of the file, it
+        is refused unless the file is that one.
     engine
         What will run it.
 
@@ -50,11 +51,14 @@ def load(weights: str, engine: Engine) -> Model:
     """
     if weights in ("imagenet", "random"):
         return _compiled(weights, engine, _official() if weights == "imagenet" else None)
+    weights, _, pinned = weights.partition("#sha256=")
     folder, _, name = weights.replace(os.sep, "/").rpartition("/")
     try:
         data = open_store(folder or ("/" if weights.startswith("/") else ".")).read(name).data
     except OSError as error:
         raise UserError(f"The weights {weights} cannot be read: {error}.") from error
+    if pinned and (found := hashlib.sha256(data).hexdigest()) != pinned.lower():
+        raise UserError(f"The weights {weights} are not those asked for: their SHA-256 is {found}, not {pinned}.")
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return _compiled(weights, engine, data)
     model = _read_model(weights, data)

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import subprocess
 import sys
@@ -73,3 +74,10 @@ def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_fi
             weights.load(given, engine)  # type: ignore[arg-type]
         assert given in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_weights_can_be_pinned_by_their_digest(network_file: str) -> None:
+    digest = hashlib.sha256(Path(network_file).read_bytes()).hexdigest()
+    assert weights.load(f"{network_file}#sha256={digest}", "litert") == weights.load(network_file, "litert")
+    with pytest.raises(UserError, match=f"their SHA-256 is {digest}, not 0"):
+        weights.load(f"{network_file}#sha256={'0' * 64}", "litert")
