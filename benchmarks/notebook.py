@@ -31,7 +31,7 @@ def main() -> None:
     spark = session.start()
     broadcast = spark.sparkContext.broadcast(network.get_weights())
 
-    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, untyped-decorator]
+    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]
     def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         from keras.applications.mobilenet_v2 import preprocess_input
 
