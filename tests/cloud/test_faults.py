@@ -1,0 +1,93 @@
+"""Everything that can go wrong on the way, one row of the matrix each."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud import faults
+from tests.cloud.deployed import Deployed
+from tests.cloud.faults import FAULTS, FEW, Fault
+
+Rows = list[tuple[str, ...]]
+
+
+@pytest.fixture(scope="module")
+def few(dev: Deployed, drawn: Path) -> Deployed:
+    """The stage with a few photos: two whole ones of either label, and a broken one."""
+    for label in ("Banana", "Lemon"):
+        dev.put_photos(drawn / label, f"few/{label}")
+        dev.put_photos(drawn / label, f"few/{label}/again")
+    return dev
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(few: Deployed) -> Iterator[None]:
+    """Begin and end without clusters."""
+    few.seconds_until_no_cluster()
+    yield
+    few.aws.tell("faults", {})
+
+
+def latest(dev: Deployed) -> str:
+    return str(json.loads(dev.read(dev.results, "latest.json") or b'{"run_id": ""}')["run_id"])
+
+
+def logs(dev: Deployed, name: str) -> bytes:
+    keys = [key for key in dev.keys(dev.logs, "emr/") if key.endswith(name)]
+    return b"".join(gzip.decompress(dev.read(dev.logs, key) or b"") for key in keys)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_a_fault(few: Deployed, fault: Fault, fault_rows: Rows) -> None:
+    name = f"fault-{FAULTS.index(fault)}"
+    before = latest(few)
+    with fault.arrange(few):
+        execution = faults.run(few, fault, name)
+        if fault.hours:
+            assert len(few.clusters()) == 1, "somebody else has ended the cluster"
+            few.aws.tell("hours", fault.hours)
+        left = few.seconds_until_no_cluster()
+    assert f"{execution.status} {execution.error}".strip() == fault.ends, execution.cause
+    assert faults.says(execution, fault.reason), execution.cause
+    assert left < fault.within
+    assert few.read(few.results, f"runs/{name}/manifest.json") is None
+    assert latest(few) == before
+    after = f"{fault.hours:g} h" if fault.hours else f"{left:.0f} s"
+    fault_rows.append((fault.what, fault.ends, fault.cleared_by, f"{execution.seconds:.0f} s", after))
+
+
+def test_what_kept_the_nodes_from_writing_is_in_the_log(few: Deployed) -> None:
+    assert b"cannot be written" in logs(few, "stdout.gz")
+
+
+def test_a_cluster_that_cannot_be_ended_is_an_alarm(few: Deployed) -> None:
+    client = few.aws.client("stepfunctions")
+    failed = client.list_executions(stateMachineArn=f"{few.machine}-janitor", statusFilter="FAILED")["executions"]
+    assert failed
+
+
+def test_two_executions_at_once_each_publish_their_own(few: Deployed, fault_rows: Rows) -> None:
+    started = [few.start(FEW, name) for name in ("one", "other")]
+    ended = [few.wait(arn) for arn in started]
+    left = few.seconds_until_no_cluster()
+    for execution in ended:
+        assert execution.status == "SUCCEEDED", execution.cause
+        manifest = few.manifest(execution.name)
+        assert manifest["counts"]["found"] == execution.output["images"]["found"] > 0
+    assert latest(few) in ("one", "other")
+    seconds = max(execution.seconds for execution in ended)
+    fault_rows.append(
+        ("two executions at once", "SUCCEEDED, both", "the state machine", f"{seconds:.0f} s", f"{left:.0f} s")
+    )
+
+
+def test_spark_reaches_s3_with_hadoops_own_connector(few: Deployed) -> None:
+    few.aws.tell("faults", {"file_system": "s3a"})
+    execution = few.run(FEW, "s3a")
+    if execution.status == "FAILED" and b"unresolved dependency" in logs(few, "stderr.gz"):
+        pytest.skip("Hadoop's S3 connector cannot be downloaded from Maven Central here")
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert few.keys(few.results, "runs/s3a/model/")
