@@ -47,12 +47,13 @@ def main() -> None:
         ends: Counter[str] = Counter()
         for number in range(options.trials):
             victim = options.victims[number % len(options.victims)]
-            after = rng.uniform(0.05, 0.95) * seconds
+            after = rng.uniform(0.1, 0.8) * seconds
+            began = time.monotonic()
             end = folder.trial(f"trial-{number}", victim, after, rng)
             ends[f"{victim}: {end}"] += 1
             print(f"{number:3} {victim:15} after {after:4.1f} s: {end}", flush=True)
             if end == "had finished":  # the machine is less busy than it was
-                seconds = after
+                seconds = time.monotonic() - began
         folder.run("last")
         folder.check_latest("last")
         print(f"left unpublished: {folder.forget_leftovers()} runs, all removed by forget")
@@ -108,11 +109,12 @@ class Folder:
         before = self.check_latest()
         process = self.start(run_id, on_cluster=victim == "executor")
         time.sleep(after)
+        self.check_latest(before, run_id)
         killed = False
         while not killed and process.poll() is None:
             killed = _kill(process, victim, rng)
-            self.check_latest(before, run_id)
             time.sleep(0.02)
+        self.check_latest(before, run_id)
         said = process.communicate()[1]
         _reap(process)
         if process.returncode == 0:
@@ -175,14 +177,16 @@ def _kill(process: "subprocess.Popen[str]", victim: str, rng: random.Random) -> 
 
 
 def _is(process: psutil.Process, victim: str) -> bool:
-    line = " ".join(process.cmdline())
+    try:
+        line, parent = " ".join(process.cmdline()), process.parent()
+    except psutil.Error:  # gone, or a zombie
+        return False
     if victim == "executor":
         return "CoarseGrainedExecutorBackend" in line
     if victim == "driver's JVM":
         return "SparkSubmit" in line and "java" in line
     if "pyspark.daemon" not in line:
         return False
-    parent = process.parent()
     is_worker = parent is not None and "pyspark.daemon" in " ".join(parent.cmdline())
     return is_worker == (victim == "worker")
 
