@@ -1,1 +1,1 @@
-"""What MiniStack lacks for this stack: EMR that runs steps, its integrations, permissions of roles, faults."""
+"""What MiniStack lacks for this stack; `tests.local_aws` says what is where."""

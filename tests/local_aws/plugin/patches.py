@@ -1,10 +1,12 @@
 """Where the plug-in reaches into MiniStack, all in one list, checked before anything is served."""
 
 import importlib
+import re
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-PINNED = "1.5.33"
+_REQUIREMENTS = Path(__file__).parents[3] / "requirements-dev.txt"
 
 #: Every name of MiniStack's that is replaced or used beyond its interface.
 NAMES = {
@@ -42,16 +44,16 @@ def check() -> None:
     SystemExit
         With a sentence, if the version is another or a name is missing.
     """
-    version = metadata.version("ministack")
+    version, pinned = metadata.version("ministack"), re.findall(r"(?m)^ministack==(\S+)", _REQUIREMENTS.read_text())[0]
     missing = [
         f"{module}.{name}"
         for module, names in NAMES.items()
         for name in names
         if not hasattr(importlib.import_module(f"ministack.{module}"), name)
     ]
-    if version != PINNED or missing:
+    if version != pinned or missing:
         raise SystemExit(
-            f"The local AWS was written for MiniStack {PINNED}, and this is {version}, which lacks "
+            f"The local AWS was written for MiniStack {pinned}, and this is {version}, which lacks "
             f"{', '.join(missing) or 'nothing it uses'}; install the pinned one, or go through tests/local_aws/plugin."
         )
 

@@ -1,0 +1,38 @@
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.local_aws.plugin.metadata import Metadata
+
+_ROLE = "/latest/meta-data/iam/security-credentials/"
+_KEYS = {"AccessKeyId": "key", "SecretAccessKey": "secret", "SessionToken": "token"}
+
+
+@pytest.fixture
+def metadata() -> Iterator[Metadata]:
+    served = Metadata("nodes", lambda: _KEYS)
+    yield served
+    served.close()
+
+
+def ask(metadata: Metadata, path: str, method: str = "GET", **headers: str) -> str:
+    request = urllib.request.Request(metadata.url + path, method=method, headers=headers)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+        return str(answer.read(), "utf-8")
+
+
+def test_nothing_is_told_without_a_token(metadata: Metadata) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        ask(metadata, _ROLE)
+
+
+def test_with_a_token_the_roles_credentials_are_told(metadata: Metadata) -> None:
+    token = {"X-aws-ec2-metadata-token": ask(metadata, "/latest/api/token", "PUT")}
+    assert ask(metadata, _ROLE, **token) == "nodes"
+    told = json.loads(ask(metadata, f"{_ROLE}nodes", **token))
+    assert (told["Code"], told["AccessKeyId"], told["Token"]) == ("Success", "key", "token")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        ask(metadata, f"{_ROLE}other", **token)
