@@ -183,7 +183,10 @@ def _plain_errors(uri: str) -> Iterator[None]:
         said = f"{uri}: {str(error).splitlines()[0]}"
         raise (OSError if _REFUSED.search(said) else ConnectionError)(said) from error
     except ValueError as error:
-        raise BadNameError(f"{str(error).removeprefix('Could not parse path: ')!r}; rename it") from error
+        _, about_name, said = str(error).partition("Could not parse path: ")
+        if not about_name:
+            raise
+        raise BadNameError(f"{said!r}; rename it") from error
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         kind = {404: FileNotFoundError, 403: PermissionError}.get(status, ConnectionError)

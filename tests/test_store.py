@@ -1,5 +1,6 @@
 """A folder and a bucket must behave alike: most of these run on both."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -102,3 +103,56 @@ def test_no_draft_is_left_behind(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         store.create("x", b"2")
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_was_read_is_replaced_and_nothing_else(store: Store) -> None:
+    store.write("x", b"1")
+    seen = store.read("x")
+    store.replace("x", b"2", seen)
+    with pytest.raises(FileExistsError):
+        store.replace("x", b"3", seen)
+    assert store.read("x").data == b"2"
+
+
+def test_a_folder_is_removed_whole_and_nothing_beside_it(store: Store) -> None:
+    for name in ("runs/one/a", "runs/one/deep/_b", "runs/one/.c.crc", "runs/one2/a", "one"):
+        store.write(name, b"123")
+    assert sorted(store.folders("runs")) == ["one", "one2"]
+    removed = store.remove("runs/one")
+    assert (removed.objects, removed.bytes) == (3, 9)
+    assert str(removed) == "3 objects, 9 bytes"
+    assert store.folders("runs") == ["one2"]
+    assert store.read("one").data == b"123"
+    store.delete("one")
+    with pytest.raises(FileNotFoundError):
+        store.read("one")
+
+
+def test_a_refused_size_is_not_read(store: Store) -> None:
+    store.write("x", b"12345")
+
+    def refuse(size: int) -> None:
+        raise ValueError(f"{size} bytes")
+
+    with pytest.raises(ValueError, match="5 bytes"):
+        store.read("x", refuse)
+
+
+def test_a_key_of_more_than_one_page_of_a_listing_is_removed(s3: str) -> None:
+    store = open_store(s3)
+    for number in range(1_005):
+        store.write(f"runs/one/{number}", b"")
+    assert store.remove("runs/one").objects == 1_005
+    assert store.folders("runs") == []
+
+
+def test_a_file_that_goes_while_it_is_listed_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"1")
+
+    def gone(found: "os.DirEntry[str]") -> bool:
+        Path(found.path).unlink(missing_ok=True)
+        return False
+
+    monkeypatch.setattr("spark_job.folder._is_folder", lambda found: found.name == "a.jpg" and gone(found))
+    assert _paths(open_store(str(tmp_path)), None) == ["b.jpg"]
