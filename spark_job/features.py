@@ -131,12 +131,13 @@ def _task(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
     photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, photos)
-        while chunk := list(islice(reads, _CHUNK)):
-            decoded = [(photo, _pixels(content)) for photo, content, _ in chunk]
+        # Decoded as they come, so that a photo's bytes are let go before the next one's are taken.
+        while chunk := [(photo, _pixels(content), retries) for photo, content, retries in islice(reads, _CHUNK)]:
+            decoded = [(photo, image) for photo, image, _ in chunk]
             pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
             yield _outcomes(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
             work.done.add(len(chunk))
-            if again := sum(count for _, _, count in chunk):
+            if again := sum(retries for _, _, retries in chunk):
                 work.retries.add(again)
 
 
@@ -194,7 +195,7 @@ def _pixels(content: bytes | RejectedImageError) -> NDArray[np.uint8] | Rejected
     try:
         return decode(content)
     except RejectedImageError as error:
-        return error
+        return RejectedImageError(error.reason, error.detail)  # the one that was raised holds on to the photo's bytes
 
 
 def _outcomes(

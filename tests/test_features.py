@@ -1,11 +1,14 @@
 import io
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +106,29 @@ def test_reading_ahead_keeps_the_order_and_a_bound(size: int, bound: int) -> Non
             assert content == photo.path.encode()
             store.now -= size
     assert store.most <= bound
+
+
+class _Shared:
+    """A broadcast or an accumulator, in one process."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def add(self, count: int) -> None:
+        self.value = cast("int", self.value) + count
+
+
+def test_the_bytes_of_large_photos_are_let_go_one_by_one(network: Model, tmp_path: Path) -> None:
+    for number in range(70):
+        with (tmp_path / f"{number}.jpg").open("wb") as file:
+            file.truncate(8 * 2**20)
+    done = _Shared(0)
+    work = features.Work(str(tmp_path), _Shared(network), done, _Shared(0))  # type: ignore[arg-type]
+    batch = next(open_store(str(tmp_path)).listing(None))
+    plan = batch.add_column(1, pa.field("label", pa.string()), pa.nulls(70, pa.string()))
+    tracemalloc.start()
+    outcomes = list(features._task(work, [plan]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(outcome.num_rows for outcome in outcomes) == done.value == 70
+    assert peak < 80 * 2**20
