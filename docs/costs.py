@@ -35,7 +35,7 @@ PRICES = {
     "serverless_gb": Price(0.00689, "EMR Serverless, a GB-hour", "the same"),
     "sagemaker": Price(1.2, "SageMaker, times the machine's price", "ml.m5.xlarge 0.23 on 0.192 there", assumed=True),
     "dbu": Price(0.15, "a DBU of Jobs Compute, Premium", "databrickspricing.pages.dev, April 2026", assumed=True),
-    "dbus": Price(0.69, "DBUs an hour of 4 vCPU", "Databricks's for m5.xlarge; m7g was not found", assumed=True),
+    "dbus": Price(0.69, "DBUs an hour of 4 vCPU", "from memory, for m5.xlarge; m7g was not found", assumed=True),
     "get": Price(0.00042, "1,000 GETs", "c3x.dev: 0.0004 in Virginia; and 5 % on top", assumed=True),
     "list": Price(0.0053, "1,000 LISTs", "c3x.dev: 0.005 in Virginia; and 6 % on top", assumed=True),
 }
