@@ -10,7 +10,7 @@ from typing import Any, Self
 from tests.local_aws.emulator import LocalAws
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING"]
-_PATIENCE = 150  # seconds
+_PATIENCE = 240  # seconds
 
 
 @dataclass(frozen=True)

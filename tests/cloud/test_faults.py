@@ -59,6 +59,15 @@ def test_a_fault(few: Deployed, fault: Fault, fault_rows: Rows) -> None:
     fault_rows.append((fault.what, fault.ends, fault.cleared_by, f"{execution.seconds:.0f} s", after))
 
 
+def test_people_are_told(few: Deployed) -> None:
+    """Nothing else would show that they are not: a run's reason is not lost over it."""
+    arn = few.start({"input_prefix": "nothing/"}, "telling")
+    few.wait(arn)
+    events = few.aws.client("stepfunctions").get_execution_history(executionArn=arn, maxResults=1000)["events"]
+    assert "Tell people" in [event.get("stateEnteredEventDetails", {}).get("name") for event in events]
+    assert "TaskFailed" not in [event["type"] for event in events]
+
+
 def test_what_kept_the_nodes_from_writing_is_in_the_log(few: Deployed) -> None:
     assert b"cannot be written" in logs(few, "stdout.gz")
 

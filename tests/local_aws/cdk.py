@@ -15,7 +15,7 @@ class CdkError(Exception):
     """The command failed, or hung; with what it said."""
 
 
-def cdk(aws: LocalAws, *words: str, seconds: float = 240) -> str:
+def cdk(aws: LocalAws, *words: str, seconds: float = 420) -> str:
     """Run the command as a person does, and return what it said.
 
     Raises

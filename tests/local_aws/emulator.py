@@ -1,6 +1,7 @@
 """Starts and stops the local AWS: MiniStack with TLS and permissions enforced, on free ports of 127.0.0.1."""
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -67,22 +68,26 @@ class LocalAws:
 
     def client(self, service: str) -> Any:
         """Return a client with the account's own keys."""
-        variables = self.variables
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            verify=variables["AWS_CA_BUNDLE"],
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=60),
-        )
+        return _client(service, self.url, self.variables["AWS_CA_BUNDLE"])
 
     def tell(self, what: str, value: Any) -> None:
         """Set faults, or let hours pass (see `tests.local_aws.plugin.control`)."""
         request = urllib.request.Request(f"{self.nodes_url}/_local/{what}", json.dumps(value).encode(), method="POST")
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
             pass
+
+
+@functools.cache
+def _client(service: str, url: str, certificate: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        verify=certificate,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=60),
+    )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Roles as services take them: trust policies asked, sessions made, what they may do checked by the emulator."""
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -12,8 +13,13 @@ from ministack.services import iam, sts
 
 #: Whoever set up the account; the emulator knows these keys.
 ROOT = {"AccessKeyId": "test", "SecretAccessKey": "test"}
-_SESSION_SECONDS = 3600
+_SESSION_SECONDS, _KEPT_SECONDS = 3600, 300
 _ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"})
+
+
+_taking = threading.Lock()
+_sessions: dict[tuple[str, str, str], tuple[float, dict[str, str]]] = {}
+_clients: dict[tuple[str, str], Any] = {}
 
 
 class RefusedError(Exception):
@@ -28,6 +34,8 @@ def arn(name: str) -> str:
 def take(role: str, service: str, source: str) -> dict[str, str]:
     """Take a role on behalf of a service, as its trust policy allows, and return the session's credentials.
 
+    Services keep a session for a while, and so does this: what it may do is asked anew at every request.
+
     Parameters
     ----------
     role
@@ -37,7 +45,15 @@ def take(role: str, service: str, source: str) -> dict[str, str]:
     source
         The ARN of the resource that it is taken for (``aws:SourceArn``).
     """
-    name, account = role.rpartition("/")[2], get_account_id()
+    with _taking:
+        key, now = (role, service, source), time.time()
+        if key not in _sessions or _sessions[key][0] < now - _KEPT_SECONDS:
+            _sessions[key] = now, _new_session(role.rpartition("/")[2], service, source)
+        return _sessions[key][1]
+
+
+def _new_session(name: str, service: str, source: str) -> dict[str, str]:
+    account = get_account_id()
     known = iam._roles.get(name)
     if known is None:
         raise RefusedError(f"The role with name {name} cannot be found.")
@@ -74,16 +90,20 @@ def take(role: str, service: str, source: str) -> dict[str, str]:
 
 def client(service: str, credentials: dict[str, str]) -> Any:
     """Return a client that asks the emulator over TLS, once and no more."""
-    return boto3.client(
-        service,
-        region_name=get_region(),
-        endpoint_url=os.environ["LOCAL_AWS_URL"],
-        verify=os.environ["MINISTACK_SSL_CERT"],
-        config=_ONCE,
-        aws_access_key_id=credentials["AccessKeyId"],
-        aws_secret_access_key=credentials["SecretAccessKey"],
-        aws_session_token=credentials.get("SessionToken"),
-    )
+    key = service, credentials["AccessKeyId"]
+    with _taking:
+        if key not in _clients:
+            _clients[key] = boto3.client(
+                service,
+                region_name=get_region(),
+                endpoint_url=os.environ["LOCAL_AWS_URL"],
+                verify=os.environ["MINISTACK_SSL_CERT"],
+                config=_ONCE,
+                aws_access_key_id=credentials["AccessKeyId"],
+                aws_secret_access_key=credentials["SecretAccessKey"],
+                aws_session_token=credentials.get("SessionToken"),
+            )
+        return _clients[key]
 
 
 def require(action: str, resource: str = "*", keys: dict[str, str] | None = None) -> None:
