@@ -127,7 +127,8 @@ def running() -> Iterator[LocalAws]:
 def _environment(aws: LocalAws, port: int) -> dict[str, str]:
     kept = ("HOME", "LANG", "JAVA_TOOL_OPTIONS", "LOCAL_AWS_STARTUP_SECONDS", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        # The system's own folders last: MiniStack makes its certificate with openssl.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], os.defpath]),
         "TMPDIR": str(aws.folder),
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
