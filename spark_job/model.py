@@ -63,10 +63,21 @@ class Model:
     def from_bytes(cls, data: bytes) -> Self:
         """Read what :meth:`to_bytes` wrote; ValueError where it is something else."""
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return cls(**json.loads(archive.read("about.json")), payload=archive.read("payload"))
-        except (zipfile.BadZipFile, KeyError, TypeError) as error:
+            with _uncompressed(data) as archive:
+                model = cls(**json.loads(archive.read("about.json")), payload=archive.read("payload"))
+            if model.engine == "tensorflow":
+                _uncompressed(model.payload).close()
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError, TypeError) as error:
             raise ValueError("not a model made by 'spark_job compile'") from error
+        return model
+
+
+def _uncompressed(data: bytes) -> zipfile.ZipFile:
+    """Open a zip; ValueError if its files are larger than itself: ours are not compressed, and a bomb's are."""
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    if sum(file.file_size for file in archive.infolist()) > len(data):
+        raise ValueError("a compressed zip is not a model")
+    return archive
 
 
 class Extractor(Protocol):

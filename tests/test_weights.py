@@ -1,7 +1,9 @@
 import hashlib
 import io
+import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -74,6 +76,35 @@ def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_fi
             weights.load(given, engine)  # type: ignore[arg-type]
         assert given in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bomb", ["the payload is compressed", "an array is compressed", "files overlap", "encrypted"])
+def test_a_model_is_no_bomb(tmp_path: Path, bomb: str) -> None:
+    tracemalloc.start()
+    (tmp_path / "model.zip").write_bytes(_bomb(bomb))
+    tracemalloc.clear_traces()
+    with pytest.raises(UserError, match="neither a Keras .h5 file nor a model"):
+        weights.load(str(tmp_path / "model.zip"), "tensorflow")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
+
+
+def _bomb(kind: str) -> bytes:
+    """Return a model that is small as a file, and would be 64 MiB and more in memory."""
+    about = json.dumps({"engine": "tensorflow", "weights": "w", "weights_sha256": "0"})
+    zeros, payload, out = bytes(2**26), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(payload, "w", zipfile.ZIP_DEFLATED) as arrays:
+        arrays.writestr("arr_0.npy", zeros)
+    compression = zipfile.ZIP_DEFLATED if kind == "the payload is compressed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        archive.writestr("about.json", about)
+        archive.writestr("payload", zeros if kind == "the payload is compressed" else payload.getvalue())
+        if kind == "files overlap":
+            archive.filelist += archive.filelist[1:] * 1000
+        if kind == "encrypted":
+            archive.filelist[1].flag_bits |= 1
+    return out.getvalue()
 
 
 def test_weights_can_be_pinned_by_their_digest(network_file: str) -> None:
