@@ -83,7 +83,7 @@ def test_a_model_is_no_bomb(tmp_path: Path, bomb: str) -> None:
     tracemalloc.start()
     (tmp_path / "model.zip").write_bytes(_bomb(bomb))
     tracemalloc.clear_traces()
-    with pytest.raises(UserError, match="neither a Keras .h5 file nor a model"):
+    with pytest.raises(UserError, match=r"neither a Keras \.h5 file nor a model"):
         weights.load(str(tmp_path / "model.zip"), "tensorflow")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
