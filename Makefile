@@ -5,7 +5,7 @@ RUN := .venv/bin/python -m
 LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test bench lint lock clean
 
 help: ## Show this list
 	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
@@ -20,6 +20,9 @@ test: .venv/.developer ## Check the code and run every test
 	@.venv/bin/mypy
 	@$(RUN) pytest --ignore tests/cloud
 	@$(MAKE) --no-print-directory test-cloud
+
+bench: .venv/.developer ## Measure everything, an hour on two cores, and print one table (BENCH='features pca' for some)
+	@$(RUN) benchmarks $(BENCH)
 
 lint: .venv/.developer ## Check and format the code
 	@.venv/bin/ruff check --fix

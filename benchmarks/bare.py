@@ -1,6 +1,7 @@
-"""The limit to hold the feature stage against: decode and run the network in bare loops, one process a core.
+"""What the feature stage is held against: read, decode and run the network in bare loops, one process a core.
 
-Prints images a second, start-up not counted: ``python -m benchmarks.bare FOLDER MODEL [--full-size]``.
+Each reads its photos one by one. Prints images a second, start-up not counted:
+``python -m benchmarks.bare FOLDER_OR_BUCKET MODEL [--full-size]``.
 """
 
 import io
@@ -15,6 +16,7 @@ from PIL import Image
 
 from spark_job.images import SIDE, decode
 from spark_job.model import Model, extractor
+from spark_job.store import open_store
 
 
 def _full_size(data: bytes) -> NDArray[np.uint8]:
@@ -23,24 +25,26 @@ def _full_size(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def loop(files: list[Path], model: str, full_size: bool) -> None:
-    """Compute the features of some files, and drop them."""
+def loop(source: str, paths: list[str], model: str, full_size: bool) -> None:
+    """Compute the features of some photos, and drop them."""
+    store = open_store(source)
     extract = extractor(Model.from_bytes(Path(model).read_bytes()))
     pixels = _full_size if full_size else decode
-    for file in files:
-        extract(pixels(file.read_bytes())[np.newaxis])
+    for path in paths:
+        extract(pixels(store.read(path).data)[np.newaxis])
 
 
 def main() -> None:
     """Run a loop a core, each on its share of the files."""
-    folder, model, *options = sys.argv[1:]
-    files = sorted(Path(folder).rglob("*.jpg"))
+    source, model, *options = sys.argv[1:]
+    store = open_store(source)
+    paths = [path for folder in store.folders() for page in store.listing(folder) for path in page["path"].to_pylist()]
     cores = multiprocessing.cpu_count()
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        pool.starmap(loop, [(files[:2], model, False)] * cores)
+        pool.starmap(loop, [(source, paths[:2], model, False)] * cores)
         began = time.perf_counter()
-        pool.starmap(loop, [(files[core::cores], model, bool(options)) for core in range(cores)], chunksize=1)
-        print(len(files) / (time.perf_counter() - began))
+        pool.starmap(loop, [(source, paths[core::cores], model, bool(options)) for core in range(cores)], 1)
+        print(len(paths) / (time.perf_counter() - began))
 
 
 if __name__ == "__main__":

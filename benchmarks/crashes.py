@@ -22,13 +22,12 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
+from benchmarks.measure import ROOT, cluster
 from spark_job import demo, weights
 from spark_job.manifest import Manifest
 from spark_job.publish import latest
 from spark_job.store import open_store
 
-ROOT = Path(__file__).parents[1]
-CONF = ROOT / "spark_job" / "conf"
 VICTIMS = ("worker", "daemon", "executor", "driver's Python", "driver's JVM", "everything")
 
 
@@ -68,11 +67,7 @@ class Folder:
         self.photos, self.output, self.network = place / "photos", place / "results", place / "model.zip"
         demo.draw(self.photos, images_per_label=8)
         self.network.write_bytes(weights.load("random", "litert").to_bytes())
-        self.cluster = place / "conf"
-        self.cluster.mkdir()
-        for file in CONF.iterdir():
-            text = file.read_text().replace("local[*,4]", "local-cluster[2,1,1024]")
-            (self.cluster / file.name).write_text(text)
+        self.cluster = cluster(place / "conf", executors=2)
 
     def timed_run(self, run_id: str) -> float:
         """Return how long a run takes that nobody disturbs."""
@@ -87,7 +82,7 @@ class Folder:
         command += ["--weights", self.network, "--components", "5", "--recompute", "--run-id", run_id]
         environment = dict(os.environ)
         if on_cluster:
-            environment |= {"SPARK_CONF_DIR": str(self.cluster)}
+            environment |= self.cluster
         return subprocess.Popen(
             [*map(str, command)],
             cwd=ROOT,

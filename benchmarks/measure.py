@@ -1,28 +1,41 @@
 """What every benchmark is made of: pairs of measurements in turn, and the row that they become."""
 
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from spark_job.manifest import Manifest
 
 ROOT = Path(__file__).parents[1]
+_CONF = ROOT / "spark_job" / "conf"
+_SAMPLED_EVERY = 0.1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table; ``least`` or ``most`` is what the ratio is to be, where there is a target."""
 
     what: str
     figure: str
     against: str
     ratio: float
-    target: str
+    least: float | None = None
+    most: float | None = None
+
+    def __str__(self) -> str:
+        target = "" if self.least is None and self.most is None else f"<= {self.most:g}" if self.most else None
+        target = f">= {self.least:g}" if target is None else target
+        held = "" if not target else "yes" if (self.least or 0) <= self.ratio <= (self.most or float("inf")) else "no"
+        return f"| {self.what} | {self.figure} | {self.against} | {self.ratio:.2f} | {target} | {held} |"
 
 
 def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:
@@ -35,30 +48,87 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) 
     return medians[0], medians[1], statistics.median(other / own for own, other in pairs)
 
 
-def run_job(photos: str, output: Path, model: Path, *arguments: str) -> tuple[float, Manifest]:
+def run_job(photos: str, output: Path, model: Path, *arguments: str, **environment: str) -> tuple[float, Manifest]:
     """Run the job as a person does; return its wall seconds, start-up included, and its manifest."""
-    seconds = run(
-        *("-m", "spark_job", "run", "--input", photos, "--output", str(output)),
-        *("--weights", str(model), "--components", "100", *arguments),
-    )
+    seconds = run(*job(photos, output, model, *arguments), **environment)
     pointer = json.loads((output / "latest.json").read_text())
     return seconds, Manifest.from_json((output / pointer["manifest"]).read_text())
 
 
-def run(*arguments: str) -> float:
+def job(photos: str, output: Path, model: Path, *arguments: str) -> list[str]:
+    """Return the arguments of Python that run the job."""
+    command = ["-m", "spark_job", "run", "--input", photos, "--output", str(output), "--weights", str(model)]
+    return [*command, "--components", "100", *arguments]
+
+
+def run(*arguments: str, **environment: str) -> float:
     """Run Python with some arguments and return the wall seconds."""
     began = time.perf_counter()
-    _python(*arguments)
+    _finish(_python(arguments, environment))
     return time.perf_counter() - began
 
 
-def ask(*arguments: str) -> float:
-    """Run Python with some arguments and return the number that it prints last."""
-    return float(_python(*arguments).split()[-1])
+def ask(*arguments: str, **environment: str) -> list[float]:
+    """Run Python with some arguments and return the numbers of the last line that it prints."""
+    return [float(word) for word in _finish(_python(arguments, environment)).splitlines()[-1].split()]
 
 
-def _python(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr}")
-    return done.stdout
+def workers_peak(*arguments: str) -> float:
+    """Run Python with some arguments and return the MB that the largest of Spark's Python workers held at its peak."""
+    process = _python(arguments, {})
+    peak = 0.0
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error, OSError):
+                if "pyspark.daemon" in child.cmdline():
+                    peak = max(peak, _peak(child.pid))
+        time.sleep(_SAMPLED_EVERY)
+    _finish(process)
+    return peak
+
+
+def _peak(pid: int) -> float:
+    """Return the MB that a process has held at most: VmHWM of Linux's proc(5)."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1000
+
+
+def cluster(folder: Path, executors: int) -> dict[str, str]:
+    """Return the environment in which the job runs on a Spark cluster on this machine, executors of one core each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in _CONF.iterdir():
+        text = file.read_text().replace("local[*,4]", f"local-cluster[{executors},1,1024]")
+        (folder / file.name).write_text(text)
+    return {"SPARK_CONF_DIR": str(folder)}
+
+
+@contextlib.contextmanager
+def bucket(folder: Path, delay: float) -> Iterator[dict[str, str]]:
+    """Serve a folder as ``s3://photos``, every answer after some seconds; yield the environment that leads there."""
+    command = ["-m", "tests.s3_stand_in", "--folder", str(folder), "--port", "0", "--delay", str(delay)]
+    with _python(command, {}) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().rpartition(" at ")[2].partition(";")[0]
+            keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-3"}
+            yield {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", **keys}
+        finally:
+            process.kill()
+
+
+def _python(arguments: "list[str] | tuple[str, ...]", environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finish(process: "subprocess.Popen[str]") -> str:
+    said, complained = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{process.args!r} failed:\n{complained}")
+    return said

@@ -23,6 +23,20 @@ def small(folder: Path, count: int) -> Path:
     return folder
 
 
+def linked(folder: Path, originals: Path, count: int, labels: int | None = None) -> Path:
+    """Fill a folder with hard links to the photos of another one, in turn, so that many take no space.
+
+    With ``labels``, they are spread over so many folders in place of the originals' own.
+    """
+    files = sorted(originals.rglob("*.jpg"))
+    for number, file in enumerate(islice(cycle(files), count)):
+        label = folder / (f"label-{number % labels:03d}" if labels else file.parent.name)
+        if number < (labels or len(files)):
+            label.mkdir(parents=True, exist_ok=True)
+        (label / f"{number:07d}.jpg").hardlink_to(file)
+    return folder
+
+
 def phone(folder: Path, count: int) -> Path:
     """Fill a folder with JPEGs of 12 megapixels: small photos side by side, 4000x3000."""
     tiles = [Image.open(io.BytesIO(data)).resize((500, 500)) for _, data in _drawn()]

@@ -1,0 +1,213 @@
+"""The benchmarks, one function each: what is measured, against what, and the target."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks import fit, photos
+from benchmarks.measure import Row, ask, bucket, cluster, job, paired, run, run_job, workers_peak
+from cdk_app import bundle
+from cdk_app.settings import Engine, Settings
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where to work, with what, and how much."""
+
+    folder: Path
+    weights: str
+    model: Path
+    images: int
+    rounds: int
+
+    def compute(self, source: str, *arguments: str, **environment: str) -> float:
+        """Compute all features of a source, and return the images a second of the feature stage."""
+        with TemporaryDirectory(dir=self.folder) as output:
+            return run_job(source, Path(output), self.model, *arguments, **environment)[1].images_per_second
+
+
+def features(bench: Bench) -> list[Row]:
+    """Hold the feature stage against bare loops of the same decoder and network."""
+    folder = str(photos.small(bench.folder / "small", bench.images))
+    ours, bare, ratio = paired(
+        lambda: 1 / bench.compute(folder),
+        lambda: 1 / ask("-m", "benchmarks.bare", folder, str(bench.model))[0],
+        bench.rounds,
+    )
+    figure = f"{1 / ours:,.0f} images/s"
+    return [Row(f"feature stage, {bench.images:,} images", figure, f"bare loops, {1 / bare:,.0f}", ratio, least=0.95)]
+
+
+def whole(bench: Bench) -> list[Row]:
+    """Hold a whole run against the usual notebook."""
+    count = bench.images // 2
+    folder = str(photos.small(bench.folder / "half", count))
+    ours, theirs, ratio = paired(
+        lambda: run_job(folder, bench.folder / "whole", bench.model, "--recompute")[0],
+        lambda: run("-m", "benchmarks.notebook", folder, str(bench.folder / "notebook"), bench.weights),
+        bench.rounds,
+    )
+    return [Row(f"whole run, {count:,} images", f"{ours:.1f} s", f"the usual notebook, {theirs:.1f} s", ratio, 4.5)]
+
+
+def distance(bench: Bench) -> list[Row]:
+    """Hold the feature stage on a storage that is 50 ms away against one that is near, and so a loop beside it."""
+    count = bench.images // 4
+    folder = photos.small(bench.folder / "quarter", count)
+    loop = ("-m", "benchmarks.bare", "s3://photos", str(bench.model))
+    with bucket(folder, 0.05) as far, bucket(folder, 0.0) as near:
+        away, here, ratio = paired(
+            lambda: 1 / bench.compute("s3://photos", **far),
+            lambda: 1 / bench.compute("s3://photos", **near),
+            bench.rounds,
+        )
+        loop_away, loop_here, loop_ratio = paired(
+            lambda: 1 / ask(*loop, **far)[0], lambda: 1 / ask(*loop, **near)[0], 1
+        )
+    what = f"{count:,} images in S3, 50 ms away"
+    return [
+        Row(what, f"{1 / away:,.0f} images/s", f"without delay, {1 / here:,.0f}", ratio, least=0.9),
+        Row(
+            f"{what}, one by one", f"{1 / loop_away:,.0f} images/s", f"without delay, {1 / loop_here:,.0f}", loop_ratio
+        ),
+    ]
+
+
+def phone(bench: Bench) -> list[Row]:
+    """Hold the feature stage on phones' photos against bare loops that decode every pixel."""
+    folder = str(photos.phone(bench.folder / "phone", bench.images // 20))
+    ours, full, ratio = paired(
+        lambda: 1 / bench.compute(folder),
+        lambda: 1 / ask("-m", "benchmarks.bare", folder, str(bench.model), "--full-size")[0],
+        bench.rounds,
+    )
+    figure = f"{1 / ours:,.0f} images/s"
+    return [
+        Row("feature stage, 12-megapixel photos", figure, f"decoding at full size, {1 / full:,.0f}", ratio, least=3)
+    ]
+
+
+def pca(bench: Bench) -> list[Row]:
+    """Hold PCA against pyspark's own."""
+    rows = bench.images * 25 // 4
+    table = str(fit.make(bench.folder / "table", rows))
+    ours, theirs, ratio = paired(
+        lambda: ask("-m", "benchmarks.fit", "ours", table)[0],
+        lambda: ask("-m", "benchmarks.fit", "pyspark", table)[0],
+        bench.rounds,
+    )
+    return [Row(f"PCA, {rows:,} x 1280 to 100", f"{ours:.1f} s", f"pyspark.ml, {theirs:.1f} s", ratio, least=12)]
+
+
+def reuse(bench: Bench) -> list[Row]:
+    """Hold a second run against the first, with nothing new and with a hundredth new."""
+    rows = []
+    for new, most in ((0, 0.10), (bench.images // 100, 0.12)):
+        seconds = []
+        for turn in range(bench.rounds):
+            folder = photos.small(bench.folder / f"again-{new}-{turn}", bench.images)
+            output = bench.folder / f"reuse-{new}-{turn}"
+            first, _ = run_job(str(folder), output, bench.model)
+            for file in sorted(folder.rglob("*.jpg"))[:new]:
+                file.touch()
+            second, made = run_job(str(folder), output, bench.model)
+            assert made.counts.featurised == new
+            seconds.append((second / first, second, first))
+        ratio, second, first = sorted(seconds)[len(seconds) // 2]
+        what = f"second run, {new:,} of {bench.images:,} new"
+        rows.append(Row(what, f"{second:.1f} s", f"the first run, {first:.1f} s", ratio, most=most))
+    return rows
+
+
+def growth(bench: Bench) -> list[Row]:
+    """Hold the cost of an image in a large run against that in a small one; the large runs' photos are links."""
+    originals = photos.small(bench.folder / "originals", bench.images // 4)
+    rows, first = [], None
+    for count in (bench.images // 4, bench.images * 5 // 2, bench.images * 25):
+        folder = photos.linked(bench.folder / f"growth-{count}", originals, count)
+        with TemporaryDirectory(dir=bench.folder) as output:
+            wall, made = run_job(str(folder), Path(output), bench.model)
+        cost = 1000 / made.images_per_second
+        first = first or cost
+        rest = wall - made.seconds["features"]
+        what = f"feature stage, {count:,} images (the rest of the run: {rest:.0f} s)"
+        rows.append(
+            Row(what, f"{cost:.2f} ms an image", f"{bench.images // 4:,}, {first:.2f} ms", cost / first, most=1.1)
+        )
+    return rows[1:]
+
+
+def planning(bench: Bench) -> list[Row]:
+    """Measure the plan of many objects in 200 labels, and what it takes of the driver's memory."""
+    originals = photos.small(bench.folder / "few", 200)
+    environment = cluster(bench.folder / "one-executor", 1)
+    rows, first = [], None
+    for count in (bench.images * 125 // 4, bench.images * 125):
+        folder = photos.linked(bench.folder / f"planned-{count}", originals, count, labels=200)
+        found, seconds, held = ask("-m", "benchmarks.planning", str(folder), **environment)
+        assert found == count
+        first = first or (count, seconds)
+        against = f"{first[0]:,} objects, {first[1]:.1f} s"
+        linear = (seconds / count) / (first[1] / first[0])
+        rows += [
+            Row(f"planning {count:,} objects", f"{seconds:.1f} s", against, linear, most=1.1),
+            Row(f"driver, planning {count:,} objects", f"{held:.0f} MB over idle", "300 MB", held / 300, most=1),
+        ]
+    return rows[1:]
+
+
+def memory(bench: Bench) -> list[Row]:
+    """Measure what a Python worker holds at its peak, with either engine."""
+    folder = str(photos.small(bench.folder / "memory", bench.images // 8))
+    output = bench.folder / "memory-output"
+    litert = workers_peak(*job(folder, output, bench.model, "--recompute"))
+    keras = workers_peak(*job(folder, output, Path(bench.weights), "--recompute", "--engine", "tensorflow"))
+    return [
+        Row("a worker's peak, LiteRT", f"{litert:.0f} MB", "250 MB", litert / 250, most=1),
+        Row("a worker's peak, TensorFlow", f"{keras:.0f} MB", f"LiteRT, {litert:.0f} MB", keras / litert),
+    ]
+
+
+def environment(bench: Bench) -> list[Row]:
+    """Measure what a node fetches before its first task: environment, model and code."""
+
+    def fetched(engine: Engine) -> float:
+        built = bundle.build(Settings(weights=bench.weights, engine=engine), bundle.ROOT / ".cache" / "bundle")
+        files: Iterable[Path] = vars(built).values()
+        return sum(file.stat().st_size for file in files) / 1e6
+
+    ours, theirs = fetched("litert"), fetched("tensorflow")
+    figure = f"{ours:.0f} MB"
+    return [
+        Row("a node fetches, LiteRT", figure, "150 MB", ours / 150, most=1),
+        Row("a node fetches, LiteRT", figure, f"TensorFlow, {theirs:.0f} MB", ours / theirs, most=0.25),
+    ]
+
+
+def executors(bench: Bench) -> list[Row]:
+    """Hold two executors of one core each against one."""
+    folder = str(photos.small(bench.folder / "spread", bench.images // 4))
+    one, two = (cluster(bench.folder / f"cluster-{count}", count) for count in (1, 2))
+    ours, alone, ratio = paired(
+        lambda: 1 / bench.compute(folder, **two), lambda: 1 / bench.compute(folder, **one), bench.rounds
+    )
+    return [Row("two executors of a core", f"{1 / ours:,.0f} images/s", f"one, {1 / alone:,.0f}", ratio, least=1.85)]
+
+
+BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
+    function.__name__: function
+    for function in (
+        features,
+        whole,
+        distance,
+        phone,
+        pca,
+        reuse,
+        growth,
+        planning,
+        memory,
+        environment,
+        executors,
+    )
+}
