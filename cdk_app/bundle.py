@@ -113,7 +113,7 @@ def requirements(architecture: Architecture, engine: Engine, lock: str) -> str:
     if "tensorflow" in chosen:  # the lock file has two builds, each with the marker of its machines
         chosen.add("tensorflow-cpu")
     return "\n".join(
-        block.replace(f" ; {pin.marker}", "").strip()
+        re.sub(r" ;[^\\]*", " ", block, count=1).strip()
         for name, (pin, block) in sorted(pins.items())
         if name in chosen and (pin.marker is None or pin.marker.evaluate(target))
     )

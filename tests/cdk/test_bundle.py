@@ -30,6 +30,12 @@ def test_versions_and_hashes_are_the_lock_files() -> None:
     assert set(text.split()) - {"\\"} <= set(LOCK.split())
 
 
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+@pytest.mark.parametrize("engine", ["litert", "tensorflow"])
+def test_no_marker_is_left_for_pip_to_read_on_this_machine(architecture: Any, engine: Any) -> None:
+    assert ";" not in bundle.requirements(architecture, engine, LOCK)
+
+
 def test_litert_needs_no_tensorflow_and_none_of_its_tools() -> None:
     for architecture in ("arm64", "x86_64"):
         chosen = set(pins(architecture, "litert"))
