@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from spark_job import pca, session
 from spark_job.model import FEATURES
+from spark_job.parts import Parts
 
 
 def make(folder: Path, rows: int, parts: int = 16) -> Path:
@@ -33,11 +34,13 @@ def make(folder: Path, rows: int, parts: int = 16) -> Path:
 def main() -> None:
     """Fit, on a Spark that is warm, and print the seconds."""
     which, folder = sys.argv[1:]
-    table = session.start().read.parquet(folder)
+    spark = session.start()
+    table = spark.read.parquet(folder)
     table.limit(10).count()
     began = time.perf_counter()
     if which == "ours":
-        pca.fit(table, 100)
+        place = Path(folder)
+        pca.fit(spark.sparkContext, Parts(str(place.parent), place.name), 100)
     else:
         stages = [
             StandardScaler(inputCol="vector", outputCol="scaled", withMean=True),

@@ -27,7 +27,7 @@ _NOT_OFFERED = {"eu-south-1": {"m7g.xlarge"}}  # by EMR in Milan
 CORES = 4
 EXECUTOR_HEAP, EXECUTOR_OVERHEAD = "4g", "4g"
 DRIVER_HEAP, DRIVER_OVERHEAD = "2g", "1g"
-ENVIRONMENT = "environment"  # the folder that YARN unpacks the Python environment into
+ENVIRONMENT, CODE = "environment", "code"  # the folders that YARN unpacks the job's packages and itself into
 
 
 class Cluster(Construct):
@@ -240,7 +240,7 @@ def machines(settings: Settings) -> list[str]:
 def configurations(settings: Settings) -> dict[str, dict[str, str]]:
     """Return EMR's configuration files by name: how Spark uses the machines, and what its Python processes see."""
     environment = {
-        "PYTHONPATH": f"./{ENVIRONMENT}",
+        "PYTHONPATH": f"./{ENVIRONMENT}:./{CODE}",
         "AWS_REGION": settings.region,  # YARN containers do not have it; obstore reads this one,
         "AWS_DEFAULT_REGION": settings.region,  # boto3 the other
         "OMP_NUM_THREADS": "1",  # one task a core: more threads would only wait for each other
@@ -259,6 +259,7 @@ def configurations(settings: Settings) -> dict[str, dict[str, str]]:
             # A failed driver is a failed run: a second attempt would cost as much again and hide the reason.
             "spark.yarn.maxAppAttempts": "1",
             "spark.pyspark.python": "python3.11",
+            "spark.python.daemon.module": "spark_job.daemon",
             **{f"spark.yarn.appMasterEnv.{name}": value for name, value in environment.items()},
             **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
         }

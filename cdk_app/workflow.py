@@ -9,7 +9,7 @@ from constructs import Construct
 
 from cdk_app import request
 from cdk_app.bundle import Job
-from cdk_app.cluster import ENVIRONMENT, Cluster
+from cdk_app.cluster import CODE, ENVIRONMENT, Cluster
 from cdk_app.janitor import Janitor, allow_ending_clusters, clusters_arn, of_this_stack
 from cdk_app.machine import machine, machine_role
 from cdk_app.settings import Settings
@@ -107,8 +107,7 @@ class Workflow(Construct):
         return [
             "spark-submit",
             *("--deploy-mode", "cluster"),
-            *("--archives", f"{job.environment}#{ENVIRONMENT}"),
-            *("--py-files", job.code),
+            *("--archives", f"{job.environment}#{ENVIRONMENT},{job.code}#{CODE}"),
             *(job.main, "run"),
             *("--input", f"{{% 's3://{storage.data.bucket_name}/' & $states.input.input_prefix %}}"),
             *("--output", f"s3://{storage.results.bucket_name}"),

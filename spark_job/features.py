@@ -1,6 +1,6 @@
 """The feature stage: a plan goes in; for every image its features, or the reason why it has none, come out."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import NamedTuple, Self, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.accumulators import Accumulator
@@ -20,6 +21,7 @@ from spark_job import parts
 from spark_job.images import Reason, RejectedImageError, check_size, decode
 from spark_job.model import Model, extractor
 from spark_job.objects import LISTING, BadNameError, Store, UnavailableError
+from spark_job.parts import Part, Parts
 from spark_job.plan import PHOTOS
 from spark_job.store import open_store
 
@@ -102,16 +104,26 @@ def compute(plan: DataFrame, images: int, work: Work) -> DataFrame:
     return _spread(plan, images).mapInArrow(partial(_task, work), OUTCOMES)
 
 
-def compute_parts(plan: DataFrame, images: int, work: Work, output: str, folder: str) -> None:
-    """Compute the outcomes as :func:`compute` does, and write them as parts of a run's tables.
+def compute_parts(plan: DataFrame, images: int, work: Work, features: Parts, rejected: Parts) -> dict[str, int]:
+    """Compute the outcomes as :func:`compute` does, write them as parts, and return the rejected images by reason.
 
-    Nothing but the plan passes through Spark, in either direction. A part bears the number of its task: a task that is
-    tried again writes the same part again.
+    Nothing but the plan passes through Spark, in either direction.
     """
-    if images:
-        _spread(plan, images).mapInArrow(partial(_part_task, work, output, folder), "images long").collect()
-    else:
-        parts.write([], OUTCOME_SCHEMA, open_store(output), folder, "part-00000")
+    if not images:  # an empty plan has no tasks, and a table without parts cannot be read
+        rejected.write("part-00000.parquet", [], parts.REJECTED)
+        return {}
+    task = partial(_part_task, work, features, rejected)
+    rows = _spread(plan, images).mapInArrow(task, "reason string, images long").collect()
+    counts: Counter[str] = Counter()
+    for reason, count in rows:
+        counts[reason] += count
+    return dict(sorted(counts.items()))
+
+
+def reuse_parts(reused: DataFrame, features: Parts) -> int:
+    """Write the features of an earlier run as parts, beside the computed ones, and return how many there are."""
+    rows = reused.select(*parts.FEATURES.names).mapInArrow(partial(_reuse_task, features), "images long").collect()
+    return sum(row.images for row in rows)
 
 
 def _spread(plan: DataFrame, images: int) -> DataFrame:
@@ -141,11 +153,28 @@ def _task(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
                 work.retries.add(again)
 
 
-def _part_task(work: Work, output: str, folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    context = cast("TaskContext", TaskContext.get())  # None only outside of a task
-    name = f"part-{context.partitionId():05d}"
-    images = parts.write(_task(work, batches), OUTCOME_SCHEMA, open_store(output), folder, name)
-    yield pa.record_batch({"images": pa.array([images], pa.int64())})
+def _part_task(
+    work: Work, features: Parts, rejected: Parts, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    name = f"part-{_task_number():05d}.parquet"
+    reasons: Counter[str] = Counter()
+    with Part(features, name, parts.FEATURES) as computed, Part(rejected, name, parts.REJECTED) as refused:
+        for outcomes in _task(work, batches):
+            is_computed = outcomes.column("reason").is_null()
+            computed.add(outcomes.filter(is_computed))
+            refused.add(outcomes.filter(pc.invert(is_computed)))
+            reasons.update(outcomes.column("reason").drop_null().to_pylist())
+    columns = [pa.array(list(reasons), pa.string()), pa.array(list(reasons.values()), pa.int64())]
+    yield pa.record_batch(columns, names=["reason", "images"])
+
+
+def _reuse_task(features: Parts, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    images = features.write(f"reused-{_task_number():05d}.parquet", batches, parts.FEATURES)
+    yield pa.record_batch([pa.array([images], pa.int64())], names=["images"])
+
+
+def _task_number() -> int:
+    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside of a task
 
 
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:

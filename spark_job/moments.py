@@ -46,17 +46,6 @@ class Moments:
         scatter += other.scatter
         return Moments(count, mean, scatter)
 
-    def to_bytes(self) -> bytes:
-        """Return the moments as float64 numbers, one after the other."""
-        return np.concatenate([[self.count], self.mean, self.scatter.ravel()]).tobytes()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read what :meth:`to_bytes` wrote."""
-        values = np.frombuffer(data)
-        width = int(np.sqrt(len(values)))  # d * d + d + 1 lies between d ** 2 and (d + 1) ** 2
-        return cls(int(values[0]), values[1 : width + 1], values[width + 1 :].reshape(width, width))
-
 
 @dataclass(frozen=True)
 class Components:

@@ -1,39 +1,39 @@
 """PCA of a column of features, and its standard form: a ``PipelineModel`` that plain pyspark loads."""
 
-from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 from pyspark.ml import PipelineModel
 from pyspark.ml.common import _py2java
 from pyspark.ml.feature import PCAModel, StandardScalerModel
 from pyspark.ml.linalg import DenseMatrix, DenseVector
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
+from spark_job import parts
 from spark_job.moments import Components, Moments, principal_components
+from spark_job.parts import Parts
 
-PROJECTION = "path string, label string, pca array<float>"
 
+def fit(context: SparkContext, features: Parts, components: int | float, standardize: bool = False) -> Components:
+    """Fit PCA on the column ``features`` in one pass.
 
-def fit(features: DataFrame, components: int | float, standardize: bool = False) -> Components:
-    """Fit PCA on the column ``features`` (array of float) in one pass.
-
-    Each partition sums its own moments; they are merged on the executors in a tree, and the driver decomposes one
+    Each task sums the moments of its parts; they are merged on the executors in a tree, and the driver decomposes one
     (d, d) matrix. Raises as :func:`~spark_job.moments.principal_components` does.
     """
-    partials = features.select("features").mapInArrow(_partial_moments, "moments binary").rdd
     empty: Moments | None = None
-    merged = partials.map(lambda row: Moments.from_bytes(row.moments)).treeAggregate(empty, _merge, _merge)
-    return principal_components(merged or Moments(0, np.zeros(0), np.zeros((0, 0))), components, standardize)
+    moments = features.spread(context).map(partial(_moments, features)).treeAggregate(empty, _merge, _merge)
+    return principal_components(moments or Moments(0, np.zeros(0), np.zeros((0, 0))), components, standardize)
 
 
-def project(features: DataFrame, components: "Broadcast[Components]") -> DataFrame:
-    """Return ``path``, ``label`` and ``pca``, the features on the components."""
-    return features.select("path", "label", "features").mapInArrow(partial(_project, components), PROJECTION)
+def project(context: SparkContext, features: Parts, components: Components, projection: Parts) -> None:
+    """Write ``path``, ``label`` and ``pca``, the features on the components: a part for each part of the features."""
+    task = partial(_project, features, context.broadcast(components), projection)
+    features.spread(context).foreach(task)
 
 
 def matrix(column: pa.Array) -> NDArray[np.float32]:
@@ -42,13 +42,11 @@ def matrix(column: pa.Array) -> NDArray[np.float32]:
     return rows
 
 
-def _partial_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _moments(features: Parts, name: str) -> Moments | None:
     total: Moments | None = None
-    for batch in batches:
-        if batch.num_rows:
-            total = _merge(total, Moments.of(matrix(batch.column(0))))
-    if total is not None:
-        yield pa.record_batch([pa.array([total.to_bytes()], pa.binary())], names=["moments"])
+    for batch in features.read(name, ["features"]):
+        total = _merge(total, Moments.of(matrix(batch.column(0))))
+    return total
 
 
 def _merge(left: Moments | None, right: Moments | None) -> Moments | None:
@@ -57,12 +55,16 @@ def _merge(left: Moments | None, right: Moments | None) -> Moments | None:
     return left.merge(right)
 
 
-def _project(components: "Broadcast[Components]", batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        projected = components.value.project(matrix(batch.column(2))) if batch.num_rows else np.empty((0, 1))
-        offsets = np.arange(0, projected.size + 1, projected.shape[1], dtype=np.int32)
-        lists = pa.ListArray.from_arrays(offsets, pa.array(projected.ravel(), pa.float32()))
-        yield pa.record_batch([batch.column(0), batch.column(1), lists], names=["path", "label", "pca"])
+def _project(features: Parts, components: "Broadcast[Components]", projection: Parts, name: str) -> None:
+    read = features.read(name, ["path", "label", "features"])
+    projection.write(name, (_projected(batch, components.value) for batch in read), parts.PROJECTION)
+
+
+def _projected(batch: pa.RecordBatch, components: Components) -> pa.RecordBatch:
+    rows = components.project(matrix(batch.column("features")))
+    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
+    lists = pa.ListArray.from_arrays(offsets, pa.array(rows.ravel(), pa.float32()))
+    return pa.record_batch([batch.column("path"), batch.column("label"), lists], schema=parts.PROJECTION)
 
 
 def pipeline(spark: SparkSession, components: Components) -> PipelineModel:

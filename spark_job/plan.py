@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_job.errors import UserError
 from spark_job.objects import LISTING, Store
@@ -52,17 +53,16 @@ def check(store: Store) -> list[str]:
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
     """Return the images below a store, folders spread over Spark's tasks, so that the driver never holds the list."""
     folders = [None, *check(store)]
-    names = spark.createDataFrame([(folder,) for folder in folders], "folder string")
     uri = store.uri
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            for folder in batch.column(0).to_pylist():
-                for listed in open_store(uri).listing(folder):
+            for number in batch.column(0).to_pylist():
+                for listed in open_store(uri).listing(folders[number]):
                     yield _images(listed)
 
     tasks = min(len(folders), _TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-    return names.repartition(tasks).mapInArrow(task, PHOTOS)
+    return spark.range(0, len(folders), numPartitions=tasks).mapInArrow(task, PHOTOS)
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
@@ -93,17 +93,20 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
     UserError
         If there is no image.
     """
+    if earlier is None:
+        return _plan(photos.withColumn("is_new", F.lit(True)), None, store)
+    known = earlier.select(*_SAME, F.lit(False).alias("is_new"))
+    compared = photos.join(known, _SAME, "left").withColumn("is_new", F.coalesce("is_new", F.lit(True)))
+    return _plan(compared.select(*photos.columns, "is_new"), earlier, store)
+
+
+def _plan(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
     photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
-    found = photos.count()
+    found, to_compute = photos.agg(F.count("*"), F.count_if("is_new")).collect()[0]
     if not found:
         raise UserError(
             f"There is no image in {store.uri}; photos end in .jpg, .jpeg, .png or .webp, in any folder below it."
         )
-    if earlier is None:
-        return Plan(photos, None, found, found)
-    new = (
-        photos.join(earlier.select(_SAME), _SAME, "left_anti")
-        .select(*photos.columns)
-        .persist(StorageLevel.MEMORY_AND_DISK)
-    )
-    return Plan(new, earlier.join(photos.select(_SAME), _SAME, "left_semi"), found, new.count())
+    new = photos.filter("is_new").drop("is_new")
+    reused = earlier.join(photos.filter("not is_new").select(_SAME), _SAME, "left_semi") if earlier else None
+    return Plan(new, reused, found, to_compute)

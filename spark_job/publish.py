@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.objects import Removed, Store
+from spark_job.parts import Parts
 
 _LATEST = "latest.json"
 _RIVALS = 20
@@ -27,6 +28,10 @@ class RunFolder:
     def uri(self, part: str) -> str:
         """Return where Spark reads or writes a part, such as ``features``."""
         return f"{self.output.hadoop_uri}/{self.path}/{part}"
+
+    def table(self, name: str) -> Parts:
+        """Return a table of the run, such as ``features``."""
+        return Parts(self.output.uri, f"{self.path}/{name}")
 
     def claim(self, started: str) -> None:
         """Take the run's id, once and for all: a marker without a manifest beside it is a run that died.

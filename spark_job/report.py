@@ -93,7 +93,7 @@ def page(template: str, **content: Any) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spark_job", ""),  # reads from a zip too, which is how the job reaches a cluster
+        loader=jinja2.PackageLoader("spark_job", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

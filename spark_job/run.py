@@ -1,14 +1,15 @@
 """One run, from top to bottom."""
 
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from spark_job import __version__, features, parts, pca, plan, publish, report, sample, session, weights
+from spark_job import __version__, features, pca, plan, publish, report, sample, session, weights
 from spark_job.errors import RunError
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.model import FEATURES, Model
@@ -21,6 +22,8 @@ from spark_job.settings import Settings
 from spark_job.store import open_store
 
 _REJECTED_SHOWN = 50
+_FEATURES = f"{plan.PHOTOS}, features array<float>"  # given, they cost no job to find out
+_REJECTED = "path string, label string, size long, reason string, detail string"
 _LIBRARIES = ("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy", "pyarrow", "pillow", "obstore")
 
 
@@ -42,6 +45,7 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         network = weights.load(settings.weights, settings.engine)
     with stages.stage("spark"):
         spark = session.start(output.uri)
+        context = spark.sparkContext
     with stages.stage("plan"):
         earlier = None if settings.recompute else _reusable(output, network)
         todo = _plan(spark, source, output, earlier)
@@ -49,20 +53,22 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         folder.claim(_iso(started))
     work = features.Work.on(spark, source.uri, network)
     with stages.stage("features", todo.to_compute, lambda: work.done.value):
-        features.compute_parts(todo.new, todo.to_compute, work, output.uri, folder.path)
-        rejected = _rejected(spark, folder, todo.found, settings.max_rejected)
-        table = _features(spark, todo, folder)
-        counts = _count(table, todo, rejected)
+        written = folder.table("features")
+        rejected = features.compute_parts(todo.new, todo.to_compute, work, written, folder.table("rejected"))
+        _check_rejected(rejected, todo.found, settings.max_rejected, folder)
+        reused = features.reuse_parts(todo.reused, written) if todo.reused is not None else 0
+        labels = _labels(spark, folder)
+        counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
     with stages.stage("pca"):
-        components = pca.fit(table, settings.components, settings.standardize)
-        pca.pipeline(spark, components).save(folder.uri("model"))
-    with stages.stage("projection"):
-        pca.project(table, spark.sparkContext.broadcast(components)).write.parquet(folder.uri("pca"))
+        components = pca.fit(context, written, settings.components, settings.standardize)
+    with ThreadPoolExecutor() as pool, stages.stage("projection"):  # Spark's own format takes its driver a while
+        saved = pool.submit(pca.pipeline(spark, components).save, folder.uri("model"))
+        pca.project(context, written, components, folder.table("pca"))
+        saved.result()
     with stages.stage("report"):
-        drawn = sample.draw(table, components)
+        drawn = sample.draw(context, written, components)
         points = drawn.points(source)
         record = _pca_record(settings, components, drawn)
-        labels = _count_by(table, "label")
         examples = _examples(spark, folder)
     manifest = Manifest(
         run_id=settings.run_id,
@@ -94,41 +100,26 @@ def _reusable(output: Store, network: Model) -> str | None:
 
 def _plan(spark: SparkSession, source: Store, output: Store, earlier: str | None) -> Plan:
     photos = plan.list_images(spark, source)
-    table = spark.read.parquet(RunFolder(output, earlier).uri("features")) if earlier else None
+    table = spark.read.schema(_FEATURES).parquet(RunFolder(output, earlier).uri("features")) if earlier else None
     return plan.make(photos, table, source)
 
 
-def _rejected(spark: SparkSession, folder: RunFolder, found: int, allowed: float) -> dict[str, int]:
-    """Return the rejected images by reason, or fail the run; the table stays to be read either way."""
-    where = folder.uri("rejected")
-    reasons = _count_by(spark.read.parquet(where), "reason")
+def _check_rejected(reasons: dict[str, int], found: int, allowed: float, folder: RunFolder) -> None:
+    """Fail the run if too many images were rejected; the table stays to be read."""
     rejected = sum(reasons.values())
     if rejected > allowed * found or rejected == found:
         spread = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise RunError(
             f"{rejected:,} of {found:,} images were rejected ({spread}), more than the allowed share of {allowed:g}; "
-            f"see {where} for each, then mend the images or allow more with --max-rejected."
+            f"see {folder.uri('rejected')} for each, then mend the images or allow more with --max-rejected."
         )
-    return reasons
 
 
-def _features(spark: SparkSession, todo: Plan, folder: RunFolder) -> DataFrame:
-    """Add the features of the earlier run to the new ones, and return the table as it is read back."""
-    where = folder.uri("features")
-    if todo.reused is not None:
-        todo.reused.select(*parts.FEATURES).write.mode("append").parquet(where)
-    return spark.read.parquet(where)
-
-
-def _count(table: DataFrame, todo: Plan, rejected: dict[str, int]) -> Counts:
-    """Count what was written, against what the plan said there was; a photo that is there twice counts once."""
-    reused = todo.reused.count() if todo.reused is not None else 0
-    return Counts(todo.found, table.select("path").distinct().count() - reused, reused, sum(rejected.values()))
-
-
-def _count_by(table: DataFrame, column: str) -> dict[str, int]:
-    rows = table.groupBy(F.coalesce(column, F.lit("")).alias("key")).count().orderBy("key").collect()
-    return {row["key"]: row["count"] for row in rows}
+def _labels(spark: SparkSession, folder: RunFolder) -> dict[str, int]:
+    """Count what was written, by label; a photo that is there twice counts once."""
+    table = spark.read.schema(_FEATURES).parquet(folder.uri("features")).select("path", "label").distinct()
+    rows = table.groupBy(F.coalesce("label", F.lit("")).alias("label")).count().collect()
+    return {row["label"]: row["count"] for row in sorted(rows)}
 
 
 def _pca_record(settings: Settings, components: Components, drawn: sample.Sample) -> PcaRecord:
@@ -143,7 +134,8 @@ def _pca_record(settings: Settings, components: Components, drawn: sample.Sample
 
 
 def _examples(spark: SparkSession, folder: RunFolder) -> list[report.RejectedImage]:
-    rows = spark.read.parquet(folder.uri("rejected")).orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
+    table = spark.read.schema(_REJECTED).parquet(folder.uri("rejected"))
+    rows = table.orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
     return [report.RejectedImage(row.path, row.reason, row.detail) for row in rows]
 
 

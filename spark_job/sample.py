@@ -1,16 +1,22 @@
 """A sample of a run's images, small enough for the driver: what the report draws and measures."""
 
+import hashlib
+import heapq
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from pyspark import SparkContext
 
+from spark_job import parts
 from spark_job.images import RejectedImageError, thumbnail
 from spark_job.moments import Components
 from spark_job.neighbours import agreement
 from spark_job.objects import Store
+from spark_job.parts import Parts
+from spark_job.pca import matrix
 from spark_job.report import Point
 
 _ROWS = 2_000
@@ -56,11 +62,30 @@ class Sample:
         return [index for _, index in sorted(turns)]
 
 
-def draw(features: DataFrame, components: Components) -> Sample:
+def draw(context: SparkContext, features: Parts, components: Components) -> Sample:
     """Return at most 2,000 images, those whose paths hash lowest: equal inputs give equal samples."""
-    rows = features.orderBy(F.xxhash64("path"), "path").limit(_ROWS).select("path", "label", "features").collect()
-    vectors = np.array([row.features for row in rows], np.float32)
-    return Sample([row.path for row in rows], [row.label for row in rows], vectors, components.project(vectors))
+    rows = features.spread(context).map(partial(_rows, features)).treeReduce(_lowest)
+    vectors = matrix(rows.column("features").combine_chunks())
+    return Sample(
+        rows.column("path").to_pylist(), rows.column("label").to_pylist(), vectors, components.project(vectors)
+    )
+
+
+def _rows(features: Parts, name: str) -> pa.Table:
+    columns = ["path", "label", "features"]
+    schema = pa.schema([parts.FEATURES.field(column) for column in columns])
+    return _lowest(pa.Table.from_batches((batch.cast(schema) for batch in features.read(name, columns)), schema))
+
+
+def _lowest(*tables: pa.Table) -> pa.Table:
+    rows = pa.concat_tables(tables)
+    paths = rows.column("path").to_pylist()
+    lowest = heapq.nsmallest(_ROWS, range(len(paths)), key=lambda row: (_hash(paths[row]), paths[row]))
+    return rows.take(lowest)
+
+
+def _hash(path: str) -> bytes:
+    return hashlib.blake2b(path.encode(), digest_size=8).digest()
 
 
 def _thumbnail(source: Store, path: str) -> bytes | None:

@@ -42,15 +42,6 @@ def test_merging_is_commutative(left: int, right: int) -> None:
     np.testing.assert_allclose(ab.mean, ba.mean, atol=1e-12)
 
 
-@given(st.integers(1, 50), st.integers(1, 30))
-def test_moments_survive_bytes(count: int, width: int) -> None:
-    moments = Moments.of(_rows(count, width))
-    again = Moments.from_bytes(moments.to_bytes())
-    assert again.count == count
-    np.testing.assert_array_equal(again.mean, moments.mean)
-    np.testing.assert_array_equal(again.scatter, moments.scatter)
-
-
 @pytest.mark.parametrize(
     "rows",
     [

@@ -1,8 +1,7 @@
 import io
-from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,53 +10,28 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from spark_job import parts
-from spark_job.features import OUTCOME_SCHEMA
-from spark_job.store import open_store
-
-SEEN = datetime(2026, 11, 22, 5, 0, 0, 123456, UTC)
+from spark_job.parts import Part, Parts
+from tests import tables
 
 
-def _outcomes(reasons: list[str | None]) -> pa.RecordBatch:
-    rows = [
-        {
-            "path": f"Apple/{number}.jpg",
-            "label": "Apple",
-            "size": number,
-            "modified": SEEN,
-            "features": None if reason else [float(number), 0.5],
-            "reason": reason,
-            "detail": reason,
-        }
-        for number, reason in enumerate(reasons)
-    ]
-    return pa.RecordBatch.from_pylist(rows, OUTCOME_SCHEMA)
+def _rows(count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.arange(2 * count, dtype=np.float32).reshape(count, 2)
 
 
-def _read(folder: Path, table: str) -> pd.DataFrame:
-    return pd.read_parquet(folder / "run" / table)
-
-
-@given(st.lists(st.lists(st.sampled_from([None, "empty", "truncated"]), max_size=5), min_size=1, max_size=4))
-def test_every_outcome_is_in_exactly_one_table(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[str | None]]
-) -> None:
-    folder = tmp_path_factory.mktemp("parts")
-    written = parts.write(map(_outcomes, batches), OUTCOME_SCHEMA, open_store(str(folder)), "run", "part-00000")
-    reasons = [reason for batch in batches for reason in batch]
-    assert written == len(reasons)
-    rejected = _read(folder, "rejected")
-    assert list(rejected["reason"]) == [reason for reason in reasons if reason]
-    assert (folder / "run" / "features").exists() == (None in reasons)
-    if None in reasons:
-        assert len(_read(folder, "features")) == reasons.count(None)
+@given(rows=st.integers(0, 3_000), count=st.integers(1, 5))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: int, count: int) -> None:
+    table = tables.features(tmp_path_factory.mktemp("parts"), _rows(rows), count)
+    assert table.names() == [f"part-{number:05d}.parquet" for number in range(count)]
+    batches = [batch for name in table.names() for batch in table.read(name, ["path", "features"])]
+    assert [path for batch in batches for path in batch["path"].to_pylist()] == [f"{row}.jpg" for row in range(rows)]
+    assert [row for batch in batches for row in batch["features"].to_pylist()] == _rows(rows).tolist()
 
 
 def test_a_part_that_is_written_again_is_the_same_part(tmp_path: Path, spark: SparkSession) -> None:
     for _ in range(2):
-        parts.write([_outcomes([None, "empty", None])], OUTCOME_SCHEMA, open_store(str(tmp_path)), "run", "part-00007")
-    assert [file.name for file in (tmp_path / "run" / "features").iterdir()] == ["part-00007.parquet"]
-    table = spark.read.parquet(str(tmp_path / "run" / "features"))
-    assert table.columns == parts.FEATURES
+        tables.features(tmp_path, _rows(2), 1, ["Apple"])
+    assert [file.name for file in (tmp_path / "features").iterdir()] == ["part-00000.parquet"]
+    table = spark.read.parquet(str(tmp_path / "features"))
     assert dict(table.dtypes) == {
         "path": "string",
         "label": "string",
@@ -65,11 +39,30 @@ def test_a_part_that_is_written_again_is_the_same_part(tmp_path: Path, spark: Sp
         "modified": "timestamp",
         "features": "array<float>",
     }
-    assert [row.features for row in table.collect()] == [[0.0, 0.5], [2.0, 0.5]]
-    assert _read(tmp_path, "features")["modified"][0].to_pydatetime() == SEEN
+    assert [row.features for row in table.collect()] == [[0.0, 1.0], [2.0, 3.0]]
+    assert pq.read_table(tmp_path / "features")["modified"][0].as_py() == tables.SEEN
+
+
+def test_what_spark_wrote_can_be_a_part(tmp_path: Path, spark: SparkSession) -> None:
+    tables.features(tmp_path / "ours", _rows(3), 1)
+    spark.read.parquet(str(tmp_path / "ours" / "features")).write.parquet(str(tmp_path / "theirs"))
+    theirs, copy = Parts(str(tmp_path), "theirs"), Parts(str(tmp_path), "copy")
+    copied = [copy.write(name, theirs.read(name, parts.FEATURES.names), parts.FEATURES) for name in theirs.names()]
+    assert sum(copied) == 3
+    assert pq.read_table(tmp_path / "copy").schema.remove_metadata() == parts.FEATURES
+
+
+def test_an_error_leaves_no_part(tmp_path: Path) -> None:
+    table = Parts(str(tmp_path), "features")
+    with pytest.raises(ZeroDivisionError), Part(table, "part-00000.parquet", parts.FEATURES):
+        _ = 1 / 0
+    assert table.names() == []
 
 
 def test_row_groups_are_small_enough_to_read_one_at_a_time(tmp_path: Path) -> None:
-    parts.write([_outcomes([None] * 3_000)], OUTCOME_SCHEMA, open_store(str(tmp_path)), "run", "part-00000")
-    file = pq.ParquetFile(io.BytesIO((tmp_path / "run" / "features" / "part-00000.parquet").read_bytes()))
+    table = Parts(str(tmp_path), "rejected")
+    columns = {"path": ["a"] * 100, "label": [None] * 100, "size": [1] * 100, "reason": ["empty"] * 100}
+    arrays = [pa.array(columns.get(field.name, ["-"] * 100), field.type) for field in parts.REJECTED]
+    table.write("part-00000.parquet", [pa.record_batch(arrays, schema=parts.REJECTED)] * 30, parts.REJECTED)
+    file = pq.ParquetFile(io.BytesIO((tmp_path / "rejected" / "part-00000.parquet").read_bytes()))
     assert file.num_row_groups == 3

@@ -12,6 +12,8 @@ from pyspark.sql import functions as F
 from spark_job import pca
 from spark_job.errors import UserError
 from spark_job.moments import Moments, principal_components
+from spark_job.parts import Parts
+from tests import tables
 
 Rows = NDArray[np.float32]
 
@@ -23,26 +25,22 @@ def _rows(count: int = 300, width: int = 24) -> Rows:
     return rows
 
 
-def _table(spark: SparkSession, rows: Rows, partitions: int) -> DataFrame:
-    data = [(f"{number}.jpg", "Apple" if number % 2 else None, row.tolist()) for number, row in enumerate(rows)]
-    return spark.createDataFrame(data, "path string, label string, features array<float>").repartition(partitions)
-
-
-@pytest.mark.parametrize(("count", "partitions"), [(300, 1), (300, 5), (9, 40)])
-def test_fit_does_not_depend_on_partitions(spark: SparkSession, count: int, partitions: int) -> None:
+@pytest.mark.parametrize(("count", "parts"), [(300, 1), (300, 5), (9, 40)])
+def test_fit_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path, count: int, parts: int) -> None:
     rows = _rows(count)
-    ours = pca.fit(_table(spark, rows, partitions), 6)
+    ours = pca.fit(spark.sparkContext, tables.features(tmp_path, rows, parts), 6)
     alone = principal_components(Moments.of(rows), 6)
     np.testing.assert_allclose(ours.axes, alone.axes, atol=1e-9)
     np.testing.assert_allclose(ours.ratio, alone.ratio, atol=1e-12)
 
 
-def test_fit_is_that_of_spark(spark: SparkSession) -> None:
-    table = _table(spark, _rows(), 3)
-    ours = pca.fit(table, 6)
-    theirs = ml.PCA(k=6, inputCol="features", outputCol="pca").fit(
-        table.withColumn("features", array_to_vector(F.col("features")))
-    )
+def _read(spark: SparkSession, folder: Path) -> DataFrame:
+    return spark.read.parquet(str(folder / "features")).withColumn("features", array_to_vector(F.col("features")))
+
+
+def test_fit_is_that_of_spark(spark: SparkSession, tmp_path: Path) -> None:
+    ours = pca.fit(spark.sparkContext, tables.features(tmp_path, _rows(), 3), 6)
+    theirs = ml.PCA(k=6, inputCol="features", outputCol="pca").fit(_read(spark, tmp_path))
     np.testing.assert_allclose(ours.ratio[:6], theirs.explainedVariance.toArray(), atol=1e-9)
     np.testing.assert_allclose(np.abs(ours.axes), np.abs(theirs.pc.toArray()), atol=1e-7)
 
@@ -50,15 +48,17 @@ def test_fit_is_that_of_spark(spark: SparkSession) -> None:
 @pytest.mark.parametrize("standardize", [False, True])
 def test_the_saved_pipeline_is_the_projection(spark: SparkSession, tmp_path: Path, standardize: bool) -> None:
     rows = np.hstack([_rows(), np.full((300, 1), 3, np.float32)])
-    table = _table(spark, rows, 4)
-    components = pca.fit(table, 0.9, standardize)
-    projected = pca.project(table, spark.sparkContext.broadcast(components))
-    assert projected.columns == ["path", "label", "pca"]
+    table, projection = tables.features(tmp_path, rows, 4, [None, "Apple"]), Parts(str(tmp_path), "pca")
+    components = pca.fit(spark.sparkContext, table, 0.9, standardize)
+    pca.project(spark.sparkContext, table, components, projection)
+    assert projection.names() == table.names()
+    projected = spark.read.parquet(str(tmp_path / "pca"))
+    assert dict(projected.dtypes) == {"path": "string", "label": "string", "pca": "array<float>"}
+    assert {(row.path, row.label) for row in projected.collect()} >= {("0.jpg", None), ("1.jpg", "Apple")}
     pca.pipeline(spark, components).save(str(tmp_path / "model"))
 
     loaded = PipelineModel.load(str(tmp_path / "model"))
-    theirs = loaded.transform(table.withColumn("features", array_to_vector(F.col("features"))))
-    expected = {row.path: row.pca.toArray() for row in theirs.collect()}
+    expected = {row.path: row.pca.toArray() for row in loaded.transform(_read(spark, tmp_path)).collect()}
     ours = {row.path: row.pca for row in projected.collect()}
     assert ours.keys() == expected.keys()
     assert {len(values) for values in ours.values()} == {components.k}
@@ -69,6 +69,8 @@ def test_the_saved_pipeline_is_the_projection(spark: SparkSession, tmp_path: Pat
     assert rotation.explainedVariance.toArray() == pytest.approx(components.ratio[: components.k])
 
 
-def test_empty_features_are_refused(spark: SparkSession) -> None:
+@pytest.mark.parametrize("parts", [0, 2])
+def test_empty_features_are_refused(spark: SparkSession, tmp_path: Path, parts: int) -> None:
+    table = tables.features(tmp_path, _rows()[:0], parts) if parts else Parts(str(tmp_path), "features")
     with pytest.raises(UserError, match="at least 2 images"):
-        pca.fit(_table(spark, _rows(), 3).limit(0), 2)
+        pca.fit(spark.sparkContext, table, 2)

@@ -107,19 +107,20 @@ def test_the_real_bundle_computes_features_with_nothing_else_installed(tmp_path:
     assert built.environment.stat().st_size < 150e6
     if platform.system() != "Linux":
         pytest.skip("the bundle is for Linux")
-    zipfile.ZipFile(built.environment).extractall(tmp_path)
+    zipfile.ZipFile(built.environment).extractall(tmp_path / "environment")
+    zipfile.ZipFile(built.code).extractall(tmp_path / "code")
     import pyspark
 
     spark = Path(pyspark.__file__).parent / "python" / "lib"
-    path = [str(tmp_path), str(built.code), *(str(file) for file in spark.glob("*.zip"))]
+    path = [*map(str, spark.glob("*.zip")), str(tmp_path / "environment"), str(tmp_path / "code")]
     script = f"""
 import sys
 sys.path[:0] = {path!r}
 import numpy as np
-import spark_job.run, spark_job.cli
+import spark_job.run, spark_job.cli, spark_job.daemon
 from spark_job.store import open_store
 from spark_job import model, report, weights
-assert spark_job.__file__.startswith({str(built.code)!r})
+assert spark_job.__file__.startswith({str(tmp_path / "code")!r})
 report._environment().get_template("report.html.j2")
 network = weights.load({str(built.model)!r}, "litert")
 print(network.record.weights, model.extractor(network)(np.zeros((1, 224, 224, 3), np.uint8)).shape)

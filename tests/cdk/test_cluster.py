@@ -79,7 +79,7 @@ def test_an_executor_and_the_driver_fit_a_node(engine_mib: int) -> None:
 @pytest.mark.parametrize("where", ["spark.yarn.appMasterEnv", "spark.executorEnv"])
 def test_driver_and_executors_see_the_environment(where: str) -> None:
     spark = cluster.configurations(Settings(region="eu-west-1"))["spark-defaults"]
-    assert spark[f"{where}.PYTHONPATH"] == "./environment"
+    assert spark[f"{where}.PYTHONPATH"] == "./environment:./code"
     assert spark[f"{where}.AWS_REGION"] == "eu-west-1"
     assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
 

@@ -1,5 +1,6 @@
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,7 +85,8 @@ def test_the_step_is_the_jobs_command(definition: dict[str, Any]) -> None:
         *("--weights", words[words.index("--weights") + 1], "--engine", "litert"),
         *("--components", "200", "--max-rejected", "0.1", "--run-id", "run-1", "--recompute"),
     ]
-    assert words[words.index("--archives") + 1].endswith(".zip#environment")
+    archives = [archive.split("#") for archive in words[words.index("--archives") + 1].split(",")]
+    assert [(Path(uri).suffix, name) for uri, name in archives] == [(".zip", "environment"), (".zip", "code")]
     assert given["Step"]["ActionOnFailure"] == "TERMINATE_CLUSTER"
 
 

@@ -101,19 +101,19 @@ class Step:
 
     def _submit(self, log: Path) -> int:
         parser = argparse.ArgumentParser(exit_on_error=False)
-        for name in ("--deploy-mode", "--archives", "--py-files"):
+        for name in ("--deploy-mode", "--archives"):
             parser.add_argument(name, required=True)
         parser.add_argument("application", nargs=argparse.REMAINDER)
         options = parser.parse_args(self._words[1:])
-        archive, _, name = options.archives.partition("#")
-        (self._container / name).symlink_to(self._unpacked(archive))
-        package, main = self._fetch(options.py_files), self._fetch(options.application[0])
+        for archive, name in (uri.split("#") for uri in options.archives.split(",")):
+            (self._container / name).symlink_to(self._unpacked(archive))
+        main = self._fetch(options.application[0])
         settings = self._container / "spark-defaults.conf"
         settings.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()))
         stages = [] if _by_s3a() else [Stage(self._stage / name, name, self._s3) for name in self._buckets()]
         command = [
             *(str(_SPARK / "bin" / "spark-submit"), "--master", "local[2]", "--properties-file", str(settings)),
-            *("--py-files", str(package), str(main), *options.application[1:]),
+            *(str(main), *options.application[1:]),
         ]
         with log.open("wb") as errors, (self._container / "stdout").open("wb") as output:
             self._driver = subprocess.Popen(

@@ -1,0 +1,30 @@
+"""Tables of features to test with."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spark_job import parts
+from spark_job.parts import Parts
+
+SEEN = datetime(2026, 11, 22, 5, 0, 0, 123456, UTC)
+
+
+def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequence[str | None] = (None,)) -> Parts:
+    """Write rows of features as some parts; the images are called ``0.jpg`` and so on, labels take turns."""
+    table = Parts(str(folder), "features")
+    for number, indices in enumerate(np.array_split(np.arange(len(rows)), count)):
+        columns = {
+            "path": [f"{index}.jpg" for index in indices],
+            "label": [labels[index % len(labels)] for index in indices],
+            "size": [1] * len(indices),
+            "modified": [SEEN] * len(indices),
+            "features": list(rows[indices]),
+        }
+        arrays = [pa.array(columns[field.name], field.type) for field in parts.FEATURES]
+        table.write(f"part-{number:05d}.parquet", [pa.record_batch(arrays, schema=parts.FEATURES)], parts.FEATURES)
+    return table

@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from spark_job import session
+
+
+def test_workers_start_with_what_tasks_import(spark: SparkSession) -> None:
+    def loaded(_: int) -> tuple[bool, str]:
+        import pyspark
+
+        return "spark_job.features" in sys.modules and "ai_edge_litert.interpreter" in sys.modules, pyspark.__file__
+
+    ready, where = spark.sparkContext.parallelize([0], 1).map(loaded).first()
+    assert ready
+    assert ".zip" not in where
+
+
+def test_no_thread_of_ours_is_alive_when_workers_are_forked() -> None:
+    """A lock that another thread holds at that moment stays locked in the worker; jemalloc takes care of its own."""
+    code = """
+import pathlib
+import spark_job.daemon
+import ai_edge_litert.interpreter
+print([name for task in pathlib.Path("/proc/self/task").iterdir() if (name := (task / "comm").read_text().strip())])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = [name for name in eval(done.stdout) if name != "jemalloc_bg_thd"]
+    assert len(names) == 1
+
+
+def test_a_task_does_not_read_zips_again(tmp_path: Path) -> None:
+    package = tmp_path / "package.zip"
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("in_a_zip.py", "")
+    code = """
+import importlib, os, sys
+import spark_job.daemon
+assert sys.path[-1].endswith(".zip"), sys.path
+import in_a_zip
+os.remove(in_a_zip.__file__.rpartition("/")[0])
+importlib.invalidate_caches()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(Path(session.__file__).parents[1])])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
