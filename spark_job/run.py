@@ -57,8 +57,6 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         rejected = features.compute_parts(todo.new, todo.to_compute, work, written, folder.table("rejected"))
         _check_rejected(rejected, todo.found, settings.max_rejected, folder)
         reused = features.reuse_parts(todo.reused, written) if todo.reused is not None else 0
-        labels = _labels(spark, folder)
-        counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
     with stages.stage("pca"):
         components = pca.fit(context, written, settings.components, settings.standardize)
     with ThreadPoolExecutor() as pool, stages.stage("projection"):  # Spark's own format takes its driver a while
@@ -66,6 +64,8 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         pca.project(context, written, components, folder.table("pca"))
         saved.result()
     with stages.stage("report"):
+        labels = _labels(spark, folder)
+        counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
         drawn = sample.draw(context, written, components)
         points = drawn.points(source)
         record = _pca_record(settings, components, drawn)
