@@ -180,9 +180,9 @@ def _is(process: psutil.Process, victim: str) -> bool:
         return "CoarseGrainedExecutorBackend" in line
     if victim == "driver's JVM":
         return "SparkSubmit" in line and "java" in line
-    if "pyspark.daemon" not in line:
+    if "spark_job.daemon" not in line:
         return False
-    is_worker = parent is not None and "pyspark.daemon" in " ".join(parent.cmdline())
+    is_worker = parent is not None and "spark_job.daemon" in " ".join(parent.cmdline())
     return is_worker == (victim == "worker")
 
 

@@ -80,7 +80,7 @@ def workers_peak(*arguments: str) -> float:
     while process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error, OSError):
-                if "pyspark.daemon" in child.cmdline():
+                if "spark_job.daemon" in child.cmdline():
                     peak = max(peak, _peak(child.pid))
         time.sleep(_SAMPLED_EVERY)
     _finish(process)

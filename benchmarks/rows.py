@@ -159,10 +159,11 @@ def planning(bench: Bench) -> list[Row]:
 
 def memory(bench: Bench) -> list[Row]:
     """Measure what a Python worker holds at its peak, with either engine."""
-    folder = str(photos.small(bench.folder / "memory", bench.images // 8))
+    folder = str(photos.small(bench.folder / "memory", bench.images))
     output = bench.folder / "memory-output"
     litert = workers_peak(*job(folder, output, bench.model, "--recompute"))
-    keras = workers_peak(*job(folder, output, Path(bench.weights), "--recompute", "--engine", "tensorflow"))
+    few = str(photos.small(bench.folder / "few-for-memory", bench.images // 16))
+    keras = workers_peak(*job(few, output, Path(bench.weights), "--recompute", "--engine", "tensorflow"))
     return [
         Row("a worker's peak, LiteRT", f"{litert:.0f} MB", "250 MB", litert / 250, most=1),
         Row("a worker's peak, TensorFlow", f"{keras:.0f} MB", f"LiteRT, {litert:.0f} MB", keras / litert),

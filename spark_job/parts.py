@@ -8,13 +8,16 @@ that is tried again writes the same part again, and it appears whole or not at a
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark import RDD, SparkContext
 
 from spark_job.objects import LISTING
 from spark_job.store import open_store
+
+if TYPE_CHECKING:  # whoever looks a photo up has parts to read, and no Spark
+    from pyspark import RDD, SparkContext
 
 _PHOTO = [LISTING.field("path"), pa.field("label", pa.string())]
 _READ = [LISTING.field("size"), LISTING.field("modified")]
@@ -40,7 +43,7 @@ class Parts:
         paths = [path.removeprefix(f"{self.folder}/") for page in listed for path in page.column("path").to_pylist()]
         return sorted(path for path in paths if path.endswith(".parquet") and not path.startswith((".", "_")))
 
-    def spread(self, context: SparkContext) -> "RDD[str]":
+    def spread(self, context: "SparkContext") -> "RDD[str]":
         """Return the names of the parts over Spark's tasks."""
         names = self.names()
         tasks = max(1, min(len(names), _TASKS_A_CORE * context.defaultParallelism))

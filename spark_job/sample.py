@@ -81,7 +81,7 @@ def _lowest(*tables: pa.Table) -> pa.Table:
     rows = pa.concat_tables(tables)
     paths = rows.column("path").to_pylist()
     lowest = heapq.nsmallest(_ROWS, range(len(paths)), key=lambda row: (_hash(paths[row]), paths[row]))
-    return rows.take(lowest)
+    return rows.take(pa.array(lowest, pa.int64()))
 
 
 def _hash(path: str) -> bytes:

@@ -85,7 +85,7 @@ def _workers(session: int) -> list[int]:
             line = status.with_name("cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[3]) == session and b"pyspark.daemon" in line:
+        if int(fields[3]) == session and b"spark_job.daemon" in line:
             found[int(status.parent.name)] = int(fields[1])
     return [worker for worker, parent in found.items() if parent in found]
 

@@ -39,5 +39,5 @@ def test_a_sample_is_of_all_images(spark: SparkSession, tmp_path: Path) -> None:
 
 def test_a_small_run_is_its_own_sample(spark: SparkSession, tmp_path: Path) -> None:
     components = principal_components(Moments.of(ROWS[:5]), 1)
-    drawn = sample.draw(spark.sparkContext, tables.features(tmp_path, ROWS[:5], 2), components)
+    drawn = sample.draw(spark.sparkContext, tables.features(tmp_path, ROWS[:5], 7), components)
     assert sorted(drawn.paths) == [f"{row}.jpg" for row in range(5)]
