@@ -53,8 +53,7 @@ def whole(bench: Bench) -> list[Row]:
 
 def distance(bench: Bench) -> list[Row]:
     """Hold the feature stage on a storage that is 50 ms away against one that is near, and so a loop beside it."""
-    count = bench.images // 4
-    folder = photos.small(bench.folder / "quarter", count)
+    folder, few = photos.small(bench.folder / "distant", bench.images), photos.small(bench.folder / "few", 1_000)
     loop = ("-m", "benchmarks.bare", "s3://photos", str(bench.model))
     with bucket(folder, 0.05) as far, bucket(folder, 0.0) as near:
         away, here, ratio = paired(
@@ -62,10 +61,11 @@ def distance(bench: Bench) -> list[Row]:
             lambda: 1 / bench.compute("s3://photos", **near),
             bench.rounds,
         )
+    with bucket(few, 0.05) as far, bucket(few, 0.0) as near:
         loop_away, loop_here, loop_ratio = paired(
             lambda: 1 / ask(*loop, **far)[0], lambda: 1 / ask(*loop, **near)[0], 1
         )
-    what = f"{count:,} images in S3, 50 ms away"
+    what = "feature stage, images 50 ms away"
     return [
         Row(what, f"{1 / away:,.0f} images/s", f"without delay, {1 / here:,.0f}", ratio, least=0.9),
         Row(
@@ -120,6 +120,17 @@ def reuse(bench: Bench) -> list[Row]:
     return rows
 
 
+def floor(bench: Bench) -> list[Row]:
+    """Hold a Spark that does nothing against a run that finds nothing new: what no change to the job can save."""
+    folder = str(photos.small(bench.folder / "known", bench.images))
+    output = bench.folder / "floor"
+    run_job(folder, output, bench.model)
+    idle, again, ratio = paired(
+        lambda: run("-m", "benchmarks.idle"), lambda: run_job(folder, output, bench.model)[0], bench.rounds
+    )
+    return [Row("Spark alone, one row", f"{idle:.1f} s", f"a run of nothing new, {again:.1f} s", 1 / ratio)]
+
+
 def growth(bench: Bench) -> list[Row]:
     """Hold the cost of an image in a large run against that in a small one; the large runs' photos are links."""
     originals = photos.small(bench.folder / "originals", bench.images // 4)
@@ -140,7 +151,7 @@ def growth(bench: Bench) -> list[Row]:
 
 def planning(bench: Bench) -> list[Row]:
     """Measure the plan of many objects in 200 labels, and what it takes of the driver's memory."""
-    originals = photos.small(bench.folder / "few", 200)
+    originals = photos.small(bench.folder / "planned", 200)
     environment = cluster(bench.folder / "one-executor", 1)
     rows, first = [], None
     for count in (bench.images * 125 // 4, bench.images * 125):
@@ -205,6 +216,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         phone,
         pca,
         reuse,
+        floor,
         growth,
         planning,
         memory,

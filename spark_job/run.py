@@ -59,17 +59,18 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         reused = features.reuse_parts(todo.reused, written) if todo.reused is not None else 0
     with stages.stage("pca"):
         components = pca.fit(context, written, settings.components, settings.standardize)
-    with ThreadPoolExecutor() as pool, stages.stage("projection"):  # Spark's own format takes its driver a while
-        saved = pool.submit(pca.pipeline(spark, components).save, folder.uri("model"))
-        pca.project(context, written, components, folder.table("pca"))
-        saved.result()
-    with stages.stage("report"):
-        labels = _labels(spark, folder)
-        counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
-        drawn = sample.draw(context, written, components)
-        points = drawn.points(source)
-        record = _pca_record(settings, components, drawn)
-        examples = _examples(spark, folder)
+    with ThreadPoolExecutor() as pool:
+        saved = pool.submit(pca.pipeline(spark, components).save, folder.uri("model"))  # it takes the driver a while
+        with stages.stage("projection"):
+            pca.project(context, written, components, folder.table("pca"))
+        with stages.stage("report"):
+            labels = _labels(spark, folder)
+            counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
+            drawn = sample.draw(context, written, components)
+            points = drawn.points(source)
+            record = _pca_record(settings, components, drawn)
+            examples = _examples(spark, folder)
+            saved.result()
     manifest = Manifest(
         run_id=settings.run_id,
         started=_iso(started),

