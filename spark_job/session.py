@@ -33,6 +33,8 @@ def start(*uris: str) -> SparkSession:
         SparkSession.builder.appName("fruits")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", _ROWS_A_BATCH)
+        # Workers' environment would differ by it between SQL and the rest, and so there would be two kinds of workers.
+        .config("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "false")
         .config("spark.executorEnv.OMP_NUM_THREADS", 1)  # a task has one core, and numpy would start a thread a core
     )
     on_laptop = "PYSPARK_GATEWAY_PORT" not in os.environ  # nobody's spark-submit started us
