@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+import itertools
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import SparkContext
+from pyspark.broadcast import Broadcast
 
 from spark_job import parts
 from spark_job.images import RejectedImageError, thumbnail
@@ -64,28 +66,38 @@ class Sample:
 
 def draw(context: SparkContext, features: Parts, components: Components) -> Sample:
     """Return at most 2,000 images, those whose paths hash lowest: equal inputs give equal samples."""
-    rows = features.spread(context).map(partial(_rows, features)).treeReduce(_lowest)
+    paths = features.spread(context).map(partial(_lowest_paths, features)).treeReduce(_lowest)
+    chosen = context.broadcast(frozenset(paths))
+    rows = pa.concat_tables(features.spread(context).map(partial(_rows, features, chosen)).collect())
+    place = {path: row for row, path in enumerate(rows.column("path").to_pylist())}
+    rows = rows.take(pa.array([place[path] for path in paths], pa.int64()))
     vectors = matrix(rows.column("features").combine_chunks())
-    return Sample(
-        rows.column("path").to_pylist(), rows.column("label").to_pylist(), vectors, components.project(vectors)
-    )
+    return Sample(paths, rows.column("label").to_pylist(), vectors, components.project(vectors))
 
 
-def _rows(features: Parts, name: str) -> pa.Table:
-    columns = ["path", "label", "features"]
-    schema = pa.schema([parts.FEATURES.field(column) for column in columns])
-    return _lowest(pa.Table.from_batches((batch.cast(schema) for batch in features.read(name, columns)), schema))
+def _lowest_paths(features: Parts, name: str) -> list[str]:
+    return _lowest(*(batch.column("path").to_pylist() for batch in features.read(name, ["path"])))
 
 
-def _lowest(*tables: pa.Table) -> pa.Table:
-    rows = pa.concat_tables(tables)
-    paths = rows.column("path").to_pylist()
-    lowest = heapq.nsmallest(_ROWS, range(len(paths)), key=lambda row: (_hash(paths[row]), paths[row]))
-    return rows.take(pa.array(lowest, pa.int64()))
+def _lowest(*paths: list[str]) -> list[str]:
+    return heapq.nsmallest(_ROWS, itertools.chain(*paths), key=lambda path: (_hash(path), path))
 
 
 def _hash(path: str) -> bytes:
     return hashlib.blake2b(path.encode(), digest_size=8).digest()
+
+
+def _rows(features: Parts, chosen: "Broadcast[frozenset[str]]", name: str) -> pa.Table:
+    columns = ["path", "label", "features"]
+    schema = pa.schema([parts.FEATURES.field(column) for column in columns])
+    batches = (batch.cast(schema) for batch in features.read(name, columns))
+    return pa.Table.from_batches(
+        (batch.filter(_is_in(batch.column("path"), chosen.value)) for batch in batches), schema
+    )
+
+
+def _is_in(paths: pa.Array, chosen: frozenset[str]) -> pa.Array:
+    return pa.array([path in chosen for path in paths.to_pylist()], pa.bool_())
 
 
 def _thumbnail(source: Store, path: str) -> bytes | None:
