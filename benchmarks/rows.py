@@ -53,7 +53,7 @@ def whole(bench: Bench) -> list[Row]:
 
 def distance(bench: Bench) -> list[Row]:
     """Hold the feature stage on a storage that is 50 ms away against one that is near, and so a loop beside it."""
-    folder, few = photos.small(bench.folder / "distant", bench.images), photos.small(bench.folder / "few", 1_000)
+    folder, few = photos.small(bench.folder / "distant", bench.images // 2), photos.small(bench.folder / "near", 1_000)
     loop = ("-m", "benchmarks.bare", "s3://photos", str(bench.model))
     with bucket(folder, 0.05) as far, bucket(folder, 0.0) as near:
         away, here, ratio = paired(
