@@ -28,17 +28,17 @@ PYTHON = "3.11"  # the cluster's
 #: What the job imports and EMR does not bring; what these need follows from their metadata.
 _ROOTS = ("numpy", "pandas", "pyarrow", "pillow", "obstore", "boto3", "jinja2", "rich")
 _ENGINES: dict[Engine, tuple[str, ...]] = {"litert": ("ai-edge-litert",), "tensorflow": ("tensorflow",)}
-#: Asked for, and not used by the job: LiteRT's tools for converting models; the compiler front end and build tools
-#: that TensorFlow asks for.
+#: Asked for, and not used by the job: LiteRT's tools for converting models, and what rich shows source code with; the
+#: compiler front end and build tools that TensorFlow asks for.
 _NOT_NEEDED: dict[Engine, frozenset[str]] = {
-    "litert": frozenset({"flatbuffers", "ml-dtypes", "protobuf", "tqdm"}),
+    "litert": frozenset({"flatbuffers", "ml-dtypes", "protobuf", "tqdm", "pygments", "markdown-it-py", "mdurl"}),
     "tensorflow": frozenset({"libclang", "setuptools", "wheel"}),
 }
-#: Files that no import needs: tests, headers, Arrow's network protocol, LiteRT's GPU and phone parts, botocore's
-#: descriptions of services but S3's and those that give credentials.
+#: Files that no import needs: tests, headers, Arrow's network protocol and query plans, LiteRT's GPU and phone parts,
+#: botocore's descriptions of services but S3's and those that give credentials.
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests)/|^bin/|\.(pyx|pxd|pxi|h|hpp|lib)$"
-    r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so"
+    r"|^pyarrow/(include|src)/|^pyarrow/[^/]*(flight|substrait)[^/]*\.so"
     r"|^boto3/(data|examples)/|^botocore/data/(?!s3/|sts/|sso/|sso-oidc/|[^/]+\.json$)"
     r"|^tensorflow/include/|^ai_edge_litert/(vendors|tools)/|^ai_edge_litert/libLiteRtWebGpu"
 )

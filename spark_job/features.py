@@ -39,7 +39,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-_CHUNK = 64
+_CHUNK = 16  # at most half of what is read ahead, or the network waits for the rest of a chunk
 _READERS = 16
 _BYTES_AHEAD = 32 * 2**20
 _TASKS_A_CORE = 8

@@ -60,16 +60,18 @@ def run(settings: Settings, stages: Stages) -> Manifest:
     with stages.stage("pca"):
         components = pca.fit(context, written, settings.components, settings.standardize)
     with ThreadPoolExecutor() as pool:
-        saved = pool.submit(pca.pipeline(spark, components).save, folder.uri("model"))  # it takes the driver a while
+        # Both take Spark's driver a while, in which the executors can do the rest.
+        saved = pool.submit(pca.pipeline(spark, components).save, folder.uri("model"))
+        counted = pool.submit(_labels, spark, folder)
         with stages.stage("projection"):
             pca.project(context, written, components, folder.table("pca"))
         with stages.stage("report"):
-            labels = _labels(spark, folder)
-            counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
             drawn = sample.draw(context, written, components)
             points = drawn.points(source)
             record = _pca_record(settings, components, drawn)
-            examples = _examples(spark, folder)
+            examples = _examples(spark, folder) if rejected else []
+            labels = counted.result()
+            counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
             saved.result()
     manifest = Manifest(
         run_id=settings.run_id,
