@@ -34,11 +34,12 @@ _NOT_NEEDED: dict[Engine, frozenset[str]] = {
     "litert": frozenset({"flatbuffers", "ml-dtypes", "protobuf", "tqdm", "pygments", "markdown-it-py", "mdurl"}),
     "tensorflow": frozenset({"libclang", "setuptools", "wheel"}),
 }
-#: Files that no import needs: tests, headers, Arrow's network protocol and query plans, LiteRT's GPU and phone parts,
-#: botocore's descriptions of services but S3's and those that give credentials.
+#: Files that no import needs: tests, headers, Arrow's network protocol and second copies, Pillow's AVIF, LiteRT's GPU
+#: and phone parts, botocore's descriptions of services but S3's and those that give credentials.
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests)/|^bin/|\.(pyx|pxd|pxi|h|hpp|lib)$"
-    r"|^pyarrow/(include|src)/|^pyarrow/[^/]*(flight|substrait)[^/]*\.so"
+    r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
+    r"|^PIL/_avif|^pillow\.libs/libavif"
     r"|^boto3/(data|examples)/|^botocore/data/(?!s3/|sts/|sso/|sso-oidc/|[^/]+\.json$)"
     r"|^tensorflow/include/|^ai_edge_litert/(vendors|tools)/|^ai_edge_litert/libLiteRtWebGpu"
 )
