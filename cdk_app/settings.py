@@ -29,7 +29,7 @@ class Settings:
     architecture
         The cluster's processors: ``arm64`` (Graviton) or ``x86_64``.
     engine
-        What runs the network on the cluster: ``litert``, or ``tensorflow``, which adds 600 MB to every node.
+        What runs the network on the cluster: ``litert``, or ``tensorflow``, which is 250 MB more for every node.
     weights
         ``imagenet`` (downloaded once), ``random``, or the path of a weights file; of several with commas between
         them, the first that can be had.
