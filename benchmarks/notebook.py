@@ -29,7 +29,7 @@ def main() -> None:
     network = MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
     if weights != "random":
         network.load_weights(weights)
-    os.environ.setdefault("JAVA_HOME", str(JAVA_HOME))
+    os.environ |= {"JAVA_HOME": str(JAVA_HOME), "PYSPARK_PYTHON": sys.executable}
     spark = SparkSession.builder.config("spark.driver.memory", "2g").getOrCreate()
     broadcast = spark.sparkContext.broadcast(network.get_weights())
 
