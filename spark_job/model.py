@@ -127,7 +127,9 @@ def _keras(payload: bytes) -> Extractor:
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         network.set_weights([arrays[name] for name in arrays.files])
     function = tf.function(
-        functools.partial(scaled, network), input_signature=[tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8)]
+        functools.partial(scaled, network),
+        input_signature=[tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8)],
+        autograph=False,
     )
 
     def extract(images: NDArray[np.uint8]) -> NDArray[np.float32]:

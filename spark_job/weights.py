@@ -166,7 +166,7 @@ def _flatbuffer(network: Any) -> bytes:
     tf = tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = tf.function(functools.partial(scaled, network))
+    function = tf.function(functools.partial(scaled, network), autograph=False)
     graph = function.get_concrete_function(tf.TensorSpec((1, SIDE, SIDE, 3), tf.uint8))
     with quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(graph)])
