@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def start(*uris: str) -> SparkSession:
     on_laptop = "PYSPARK_GATEWAY_PORT" not in os.environ  # nobody's spark-submit started us
     needs_s3 = on_laptop and any(uri.startswith("s3://") for uri in uris)
     if on_laptop:
-        builder = builder.config("spark.driver.extraJavaOptions", " ".join(_prepare_laptop()))
+        builder = builder.config(map=_prepare_laptop())
     try:
         return (builder.config(map=_s3a()) if needs_s3 else builder).getOrCreate()
     except PySparkRuntimeError as error:
@@ -51,19 +52,23 @@ def start(*uris: str) -> SparkSession:
         ) from error
 
 
-def _prepare_laptop() -> list[str]:
-    """Point Spark at a Java, this Python, this package and our defaults, and return options for the JVM."""
+def _prepare_laptop() -> dict[str, bool | float | int | str | None]:
+    """Point Spark at a Java, this Python, this package and our defaults, and return settings for the JVM."""
     os.environ["JAVA_HOME"] = _java_home()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     package = str(Path(__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     if not shutil.which("bash"):
         os.environ["PATH"] += os.pathsep + os.defpath  # Spark's launcher is a bash script
-    if "SPARK_CONF_DIR" in os.environ:
-        return _JVM
+    if "SPARK_CONF_DIR" in os.environ:  # somebody's own settings hold, all of them
+        return {}
     # Not as a configuration folder: that would be on the class path, and the archive of classes forbids folders there.
-    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"--properties-file {_CONF / 'spark-defaults.conf'} pyspark-shell")
-    return [*_JVM, f"-Dlog4j2.configurationFile={_CONF / 'log4j2.properties'}", *_QUIET_JVM, *_class_archive()]
+    defaults = f"--properties-file {shlex.quote(str(_CONF / 'spark-defaults.conf'))}"
+    given = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
+    if defaults not in given:
+        os.environ["PYSPARK_SUBMIT_ARGS"] = f"{defaults} {given}"
+    options = [*_JVM, f"-Dlog4j2.configurationFile={_CONF / 'log4j2.properties'}", *_class_archive()]
+    return {"spark.driver.extraJavaOptions": shlex.join(options)}
 
 
 def _class_archive() -> list[str]:
@@ -77,11 +82,12 @@ def _class_archive() -> list[str]:
         return []
     archive = place / f"spark-{pyspark.__version__}.jsa"
     if archive.exists():
-        return [f"-XX:SharedArchiveFile={archive}"]
+        return [*_QUIET_JVM, f"-XX:SharedArchiveFile={archive}"]
     if not (place / "classes.jsa").exists():  # Java's own, which the other builds upon
         java = [f"{os.environ['JAVA_HOME']}/bin/java", "-Xshare:dump"]
-        subprocess.run(java, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
-    return [f"-XX:ArchiveClassesAtExit={archive}"]
+        # A JVM that finds no archive does without, so that nothing is lost if this fails.
+        subprocess.run(java, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - Java's own
+    return [*_QUIET_JVM, f"-XX:ArchiveClassesAtExit={archive}"]
 
 
 def _java_home() -> str:
