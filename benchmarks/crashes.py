@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.measure import ROOT, cluster
+from benchmarks.measure import ROOT, cluster, job
 from spark_job import demo, weights
 from spark_job.manifest import Manifest
 from spark_job.publish import latest
@@ -78,13 +78,12 @@ class Folder:
 
     def start(self, run_id: str, on_cluster: bool = False) -> "subprocess.Popen[str]":
         """Start a run that computes everything."""
-        command = [sys.executable, "-m", "spark_job", "run", "--input", self.photos, "--output", self.output]
-        command += ["--weights", self.network, "--components", "5", "--recompute", "--run-id", run_id]
+        asked = ("--components", "5", "--recompute", "--run-id", run_id)
         environment = dict(os.environ)
         if on_cluster:
             environment |= self.cluster
         return subprocess.Popen(
-            [*map(str, command)],
+            [sys.executable, *job(str(self.photos), self.output, self.network, *asked)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.DEVNULL,

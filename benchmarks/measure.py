@@ -1,7 +1,6 @@
 """What every benchmark is made of: pairs of measurements in turn, and the row that they become."""
 
 import contextlib
-import json
 import os
 import statistics
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 import psutil
 
 from spark_job.manifest import Manifest
+from spark_job.publish import latest
+from spark_job.store import open_store
 
 ROOT = Path(__file__).parents[1]
 _CONF = ROOT / "spark_job" / "conf"
@@ -51,8 +52,9 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) 
 def run_job(photos: str, output: Path, model: Path, *arguments: str, **environment: str) -> tuple[float, Manifest]:
     """Run the job as a person does; return its wall seconds, start-up included, and its manifest."""
     seconds = run(*job(photos, output, model, *arguments), **environment)
-    pointer = json.loads((output / "latest.json").read_text())
-    return seconds, Manifest.from_json((output / pointer["manifest"]).read_text())
+    made = latest(open_store(str(output)))
+    assert made is not None
+    return seconds, made
 
 
 def job(photos: str, output: Path, model: Path, *arguments: str) -> list[str]:

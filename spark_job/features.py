@@ -1,10 +1,10 @@
 """The feature stage: a plan goes in; for every image its features, or the reason why it has none, come out."""
 
-import functools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple, Self, cast
 
@@ -101,7 +101,7 @@ def compute(plan: DataFrame, images: int, work: Work) -> DataFrame:
     work
         What the tasks need.
     """
-    return _spread(plan, images).mapInArrow(functools.partial(_task, work), OUTCOMES)
+    return _spread(plan, images).mapInArrow(partial(_task, work), OUTCOMES)
 
 
 def compute_parts(plan: DataFrame, images: int, work: Work, features: Parts, rejected: Parts) -> dict[str, int]:
@@ -112,7 +112,7 @@ def compute_parts(plan: DataFrame, images: int, work: Work, features: Parts, rej
     if not images:  # an empty plan has no tasks, and a table without parts cannot be read
         rejected.write("part-00000.parquet", [], parts.REJECTED)
         return {}
-    task = functools.partial(_part_task, work, features, rejected)
+    task = partial(_part_task, work, features, rejected)
     rows = _spread(plan, images).mapInArrow(task, "reason string, images long").collect()
     counts: Counter[str] = Counter()
     for reason, count in rows:
@@ -122,11 +122,7 @@ def compute_parts(plan: DataFrame, images: int, work: Work, features: Parts, rej
 
 def reuse_parts(reused: DataFrame, features: Parts) -> int:
     """Write the features of an earlier run as parts, beside the computed ones, and return how many there are."""
-    rows = (
-        reused.select(*parts.FEATURES.names)
-        .mapInArrow(functools.partial(_reuse_task, features), "images long")
-        .collect()
-    )
+    rows = reused.select(*parts.FEATURES.names).mapInArrow(partial(_reuse_task, features), "images long").collect()
     return sum(row.images for row in rows)
 
 
@@ -141,7 +137,7 @@ def task_count(images: int, cores: int) -> int:
     return max(1, -(-images // size))
 
 
-_kept_store = functools.cache(open_store)  # with its connections, for the life of a worker
+_kept_store = cache(open_store)  # with its connections, for the life of a worker
 
 
 def _task(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -67,7 +67,7 @@ class Model:
                 model = cls(**json.loads(archive.read("about.json")), payload=archive.read("payload"))
             if model.engine == "tensorflow":
                 _uncompressed(model.payload).close()
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError, TypeError) as error:
+        except (zipfile.BadZipFile, RuntimeError, KeyError, TypeError) as error:  # RuntimeError: it is encrypted
             raise ValueError("not a model made by 'spark_job compile'") from error
         return model
 
