@@ -20,25 +20,10 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_job import parts
 from spark_job.images import Reason, RejectedImageError, check_size, decode
 from spark_job.model import Model, extractor
-from spark_job.objects import LISTING, BadNameError, Store, UnavailableError
+from spark_job.objects import BadNameError, Store, UnavailableError
 from spark_job.parts import Part, Parts
-from spark_job.plan import PHOTOS
 from spark_job.store import open_store
 
-OUTCOMES = f"{PHOTOS}, features array<float>, reason string, detail string"
-"""Columns of an outcome: the photo as it was read, and either its features or a reason and its detail."""
-
-OUTCOME_SCHEMA = pa.schema(
-    [
-        LISTING.field("path"),
-        ("label", pa.string()),
-        LISTING.field("size"),
-        LISTING.field("modified"),
-        ("features", pa.list_(pa.float32())),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
 _CHUNK = 16  # at most half of what is read ahead, or the network waits for the rest of a chunk
 _READERS = 16
 _BYTES_AHEAD = 32 * 2**20
@@ -86,11 +71,11 @@ class Work:
         return cls(source, context.broadcast(model), context.accumulator(0), context.accumulator(0))
 
 
-def compute(plan: DataFrame, images: int, work: Work) -> DataFrame:
-    """Return the outcome of every image of a plan.
+def compute(plan: DataFrame, images: int, work: Work, features: Parts, rejected: Parts) -> dict[str, int]:
+    """Write the outcome of every image of a plan, its features or why it has none, as parts of two tables.
 
     Only the plan passes through Spark: each task reads its own images, many at a time, while the network works on
-    those that have arrived.
+    those that have arrived, and writes its own parts.
 
     Parameters
     ----------
@@ -100,34 +85,30 @@ def compute(plan: DataFrame, images: int, work: Work) -> DataFrame:
         How many rows that is.
     work
         What the tasks need.
-    """
-    return _spread(plan, images).mapInArrow(partial(_task, work), OUTCOMES)
+    features, rejected
+        Where the outcomes go.
 
-
-def compute_parts(plan: DataFrame, images: int, work: Work, features: Parts, rejected: Parts) -> dict[str, int]:
-    """Compute the outcomes as :func:`compute` does, write them as parts, and return the rejected images by reason.
-
-    Nothing but the plan passes through Spark, in either direction.
+    Returns
+    -------
+    dict of str to int
+        The rejected images by reason.
     """
     if not images:  # an empty plan has no tasks, and a table without parts cannot be read
         rejected.write("part-00000.parquet", [], parts.REJECTED)
         return {}
-    task = partial(_part_task, work, features, rejected)
-    rows = _spread(plan, images).mapInArrow(task, "reason string, images long").collect()
+    tasks = task_count(images, plan.sparkSession.sparkContext.defaultParallelism)
+    task = partial(_task, work, features, rejected)
+    rows = plan.repartition(tasks).mapInArrow(task, "reason string, images long").collect()
     counts: Counter[str] = Counter()
     for reason, count in rows:
         counts[reason] += count
     return dict(sorted(counts.items()))
 
 
-def reuse_parts(reused: DataFrame, features: Parts) -> int:
+def reuse(reused: DataFrame, features: Parts) -> int:
     """Write the features of an earlier run as parts, beside the computed ones, and return how many there are."""
     rows = reused.select(*parts.FEATURES.names).mapInArrow(partial(_reuse_task, features), "images long").collect()
     return sum(row.images for row in rows)
-
-
-def _spread(plan: DataFrame, images: int) -> DataFrame:
-    return plan.repartition(task_count(images, plan.sparkSession.sparkContext.defaultParallelism))
 
 
 def task_count(images: int, cores: int) -> int:
@@ -140,7 +121,8 @@ def task_count(images: int, cores: int) -> int:
 _kept_store = cache(open_store)  # with its connections, for the life of a worker
 
 
-def _task(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def outcomes(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield, for batches of PHOTOS, batches of OUTCOMES: the photo as it was read, and its features or a reason."""
     store = _kept_store(work.source)
     extract = extractor(work.model.value)
     photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
@@ -150,23 +132,21 @@ def _task(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
         while chunk := [(photo, _pixels(content), retries) for photo, content, retries in islice(reads, _CHUNK)]:
             decoded = [(photo, image) for photo, image, _ in chunk]
             pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
-            yield _outcomes(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
+            yield _batch(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
             work.done.add(len(chunk))
             if again := sum(retries for _, _, retries in chunk):
                 work.retries.add(again)
 
 
-def _part_task(
-    work: Work, features: Parts, rejected: Parts, batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
+def _task(work: Work, features: Parts, rejected: Parts, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     name = f"part-{_task_number():05d}.parquet"
     reasons: Counter[str] = Counter()
     with Part(features, name, parts.FEATURES) as computed, Part(rejected, name, parts.REJECTED) as refused:
-        for outcomes in _task(work, batches):
-            is_computed = outcomes.column("reason").is_null()
-            computed.add(outcomes.filter(is_computed))
-            refused.add(outcomes.filter(pc.invert(is_computed)))
-            reasons.update(outcomes.column("reason").drop_null().to_pylist())
+        for batch in outcomes(work, batches):
+            is_computed = batch.column("reason").is_null()
+            computed.add(batch.filter(is_computed))
+            refused.add(batch.filter(pc.invert(is_computed)))
+            reasons.update(batch.column("reason").drop_null().to_pylist())
     columns = [pa.array(list(reasons), pa.string()), pa.array(list(reasons.values()), pa.int64())]
     yield pa.record_batch(columns, names=["reason", "images"])
 
@@ -230,7 +210,7 @@ def _pixels(content: bytes | RejectedImageError) -> NDArray[np.uint8] | Rejected
         return RejectedImageError(error.reason, error.detail)  # the one that was raised holds on to the photo's bytes
 
 
-def _outcomes(
+def _batch(
     decoded: list[tuple[Photo, NDArray[np.uint8] | RejectedImageError]], features: Iterator[NDArray[np.float32]]
 ) -> pa.RecordBatch:
     rows: list[tuple[object, ...]] = []
@@ -240,7 +220,5 @@ def _outcomes(
         else:
             rows.append((*photo, next(features), None, None))
     columns = zip(*rows, strict=True)
-    return pa.record_batch(
-        [pa.array(column, field.type) for column, field in zip(columns, OUTCOME_SCHEMA, strict=True)],
-        schema=OUTCOME_SCHEMA,
-    )
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, parts.OUTCOMES, strict=True)]
+    return pa.record_batch(arrays, schema=parts.OUTCOMES)

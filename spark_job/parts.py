@@ -20,9 +20,13 @@ if TYPE_CHECKING:  # whoever looks a photo up has parts to read, and no Spark
     from pyspark import RDD, SparkContext
 
 _PHOTO = [LISTING.field("path"), pa.field("label", pa.string())]
-_READ = [LISTING.field("size"), LISTING.field("modified")]
-FEATURES = pa.schema([*_PHOTO, *_READ, ("features", pa.list_(pa.float32()))])
-REJECTED = pa.schema([*_PHOTO, LISTING.field("size"), ("reason", pa.string()), ("detail", pa.string())])
+_WHY = [pa.field("reason", pa.string()), pa.field("detail", pa.string())]
+PHOTOS = pa.schema([*_PHOTO, LISTING.field("size"), LISTING.field("modified")])
+"""Columns of a photo: where it is below the input, its parent folder, bytes, time of last modification."""
+
+FEATURES = pa.schema([*PHOTOS, ("features", pa.list_(pa.float32()))])
+OUTCOMES = pa.schema([*FEATURES, *_WHY])
+REJECTED = pa.schema([*_PHOTO, LISTING.field("size"), *_WHY])
 PROJECTION = pa.schema([*_PHOTO, ("pca", pa.list_(pa.float32()))])
 
 _ROWS_A_GROUP = 1_024

@@ -8,15 +8,13 @@ import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_job.errors import UserError
-from spark_job.objects import LISTING, Store
+from spark_job.objects import Store
+from spark_job.parts import PHOTOS
 from spark_job.store import open_store
 
-PHOTOS = "path string, label string, size long, modified timestamp"
-"""Columns of a photo: where it is below the input, its parent folder, bytes, time of last modification."""
-
-_SCHEMA = pa.schema([LISTING.field("path"), ("label", pa.string()), LISTING.field("size"), LISTING.field("modified")])
 _IMAGE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
 _TASKS_A_CORE = 4
 _SAME = ["path", "size", "modified"]
@@ -62,7 +60,7 @@ def list_images(spark: SparkSession, store: Store) -> DataFrame:
                     yield _images(listed)
 
     tasks = min(len(folders), _TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-    return spark.range(0, len(folders), numPartitions=tasks).mapInArrow(task, PHOTOS)
+    return spark.range(0, len(folders), numPartitions=tasks).mapInArrow(task, from_arrow_schema(PHOTOS))
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
@@ -70,7 +68,7 @@ def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
     paths = listed.column("path").to_pylist()
     chosen = listed.filter(pa.array([bool(_IMAGE.search(path)) for path in paths], pa.bool_()))
     labels = pa.array([label_of(path) for path in chosen.column("path").to_pylist()], pa.string())
-    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=_SCHEMA)
+    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS)
 
 
 def label_of(path: str) -> str | None:
@@ -93,14 +91,12 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
     UserError
         If there is no image.
     """
-    if earlier is None:
-        return _plan(photos.withColumn("is_new", F.lit(True)), None, store)
-    known = earlier.select(*_SAME, F.lit(False).alias("is_new"))
-    compared = photos.join(known, _SAME, "left").withColumn("is_new", F.coalesce("is_new", F.lit(True)))
-    return _plan(compared.select(*photos.columns, "is_new"), earlier, store)
-
-
-def _plan(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
+    columns = photos.columns
+    if earlier:
+        photos = photos.join(earlier.select(*_SAME, F.lit(False).alias("is_new")), _SAME, "left")
+    else:
+        photos = photos.withColumn("is_new", F.lit(True))
+    photos = photos.select(*columns, F.coalesce("is_new", F.lit(True)).alias("is_new"))
     photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
     found, to_compute = photos.agg(F.count("*"), F.count_if("is_new")).collect()[0]
     if not found:

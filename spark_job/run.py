@@ -6,10 +6,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from pyspark.sql import SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
-from spark_job import __version__, features, pca, plan, publish, report, sample, session, weights
+from spark_job import __version__, features, parts, pca, plan, publish, report, sample, session, weights
 from spark_job.errors import RunError
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.model import FEATURES, Model
@@ -22,8 +24,6 @@ from spark_job.settings import Settings
 from spark_job.store import open_store
 
 _REJECTED_SHOWN = 50
-_FEATURES = f"{plan.PHOTOS}, features array<float>"  # given, they cost no job to find out
-_REJECTED = "path string, label string, size long, reason string, detail string"
 _LIBRARIES = ("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy", "pyarrow", "pillow", "obstore")
 
 
@@ -54,9 +54,9 @@ def run(settings: Settings, stages: Stages) -> Manifest:
     work = features.Work.on(spark, source.uri, network)
     with stages.stage("features", todo.to_compute, lambda: work.done.value):
         written = folder.table("features")
-        rejected = features.compute_parts(todo.new, todo.to_compute, work, written, folder.table("rejected"))
+        rejected = features.compute(todo.new, todo.to_compute, work, written, folder.table("rejected"))
         _check_rejected(rejected, todo.found, settings.max_rejected, folder)
-        reused = features.reuse_parts(todo.reused, written) if todo.reused is not None else 0
+        reused = features.reuse(todo.reused, written) if todo.reused is not None else 0
     with stages.stage("pca"):
         components = pca.fit(context, written, settings.components, settings.standardize)
     with ThreadPoolExecutor() as pool:
@@ -103,8 +103,13 @@ def _reusable(output: Store, network: Model) -> str | None:
 
 def _plan(spark: SparkSession, source: Store, output: Store, earlier: str | None) -> Plan:
     photos = plan.list_images(spark, source)
-    table = spark.read.schema(_FEATURES).parquet(RunFolder(output, earlier).uri("features")) if earlier else None
-    return plan.make(photos, table, source)
+    known = _table(spark, RunFolder(output, earlier), "features", parts.FEATURES) if earlier else None
+    return plan.make(photos, known, source)
+
+
+def _table(spark: SparkSession, folder: RunFolder, name: str, schema: pa.Schema) -> DataFrame:
+    """Return a table of a run; Spark would find its columns out as well, and start a job for it."""
+    return spark.read.schema(from_arrow_schema(schema)).parquet(folder.uri(name))
 
 
 def _check_rejected(reasons: dict[str, int], found: int, allowed: float, folder: RunFolder) -> None:
@@ -120,8 +125,8 @@ def _check_rejected(reasons: dict[str, int], found: int, allowed: float, folder:
 
 def _labels(spark: SparkSession, folder: RunFolder) -> dict[str, int]:
     """Count what was written, by label; a photo that is there twice counts once."""
-    table = spark.read.schema(_FEATURES).parquet(folder.uri("features")).select("path", "label").distinct()
-    rows = table.groupBy(F.coalesce("label", F.lit("")).alias("label")).count().collect()
+    photos = _table(spark, folder, "features", parts.FEATURES).select("path", "label").distinct()
+    rows = photos.groupBy(F.coalesce("label", F.lit("")).alias("label")).count().collect()
     return {row["label"]: row["count"] for row in sorted(rows)}
 
 
@@ -137,7 +142,7 @@ def _pca_record(settings: Settings, components: Components, drawn: sample.Sample
 
 
 def _examples(spark: SparkSession, folder: RunFolder) -> list[report.RejectedImage]:
-    table = spark.read.schema(_REJECTED).parquet(folder.uri("rejected"))
+    table = _table(spark, folder, "rejected", parts.REJECTED)
     rows = table.orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
     return [report.RejectedImage(row.path, row.reason, row.detail) for row in rows]
 

@@ -13,27 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import SparkSession
 
-from spark_job import features, model, plan
+from spark_job import features, model
 from spark_job.features import Photo, read_ahead, task_count
 from spark_job.images import decode
 from spark_job.model import Model
-from spark_job.objects import Store, Stored
+from spark_job.objects import Stored
 from spark_job.store import open_store
+from tests import outcomes
 
 
 def _photo(seed: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 60, 3), np.uint8)).save(out, "JPEG")
     return out.getvalue()
-
-
-def _outcomes(spark: SparkSession, store: Store, network: Model) -> tuple[list[Row], int]:
-    made = plan.make(plan.list_images(spark, store), None, store)
-    work = features.Work.on(spark, store.uri, network)
-    rows = features.compute(made.new, made.found, work).collect()
-    return sorted(rows, key=lambda row: row.path), work.done.value
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
@@ -46,8 +40,8 @@ def test_every_image_has_features_or_a_reason(
     for path, data in (good | bad).items():
         store.write(path, data)
 
-    rows, counted = _outcomes(spark, store, network)
-    assert counted == 8
+    rows = outcomes.collected(spark, store, network)
+    assert len(rows) == 8
     assert {row.path: row.reason for row in rows if row.reason} == {
         "Apple/empty.jpg": "empty",
         "Pear/half.jpg": "truncated",
@@ -67,7 +61,7 @@ def test_a_folder_of_broken_files_has_no_features(spark: SparkSession, network: 
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(b"no photo")
     (tmp_path / "link.jpg").symlink_to("nowhere")
-    rows, _ = _outcomes(spark, open_store(str(tmp_path)), network)
+    rows = outcomes.collected(spark, open_store(str(tmp_path)), network)
     assert [row.reason for row in rows] == ["unsupported"] * 3 + ["missing"]
 
 
@@ -127,8 +121,8 @@ def test_the_bytes_of_large_photos_are_let_go_one_by_one(network: Model, tmp_pat
     batch = next(open_store(str(tmp_path)).listing(None))
     plan = batch.add_column(1, pa.field("label", pa.string()), pa.nulls(70, pa.string()))
     tracemalloc.start()
-    outcomes = list(features._task(work, [plan]))
+    batches = list(features.outcomes(work, [plan]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert sum(outcome.num_rows for outcome in outcomes) == done.value == 70
+    assert sum(batch.num_rows for batch in batches) == done.value == 70
     assert peak < 80 * 2**20

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from spark_job import features, plan
+from spark_job import features
 from spark_job.images import Reason, RejectedImageError, decode
 from spark_job.model import Model
 from spark_job.objects import Store
 from spark_job.store import open_store
+from tests import outcomes
 from tests.hostile import Hostile, corpus, encoded, picture
 
 PHOTO = encoded(picture(), "JPEG")
@@ -35,10 +36,8 @@ KEYS = {
 
 
 def _outcomes(spark: SparkSession, store: Store, network: Model) -> dict[str, Row]:
-    made = plan.make(plan.list_images(spark, store), None, store)
-    work = features.Work.on(spark, store.uri, network)
-    rows = features.compute(made.new, made.found, work).collect()
-    assert len(rows) == made.found == work.done.value == len({row.path for row in rows})
+    rows = outcomes.collected(spark, store, network)
+    assert len(rows) == len({row.path for row in rows})
     assert all((row.features is None) == (row.reason is not None) == (row.detail is not None) for row in rows)
     return {row.path: row for row in rows}
 

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import features, plan, publish, weights
+from spark_job import publish, weights
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.model import Model
@@ -27,6 +27,7 @@ from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
 from spark_job.store import open_store
+from tests import outcomes
 
 Run = Callable[..., Manifest]
 
@@ -104,10 +105,7 @@ def test_a_run_on_real_photos(spark: SparkSession, real_photos: Path, real_weigh
 
 def _held_out_accuracy(spark: SparkSession, photos: Path, h5: Path, folder: Path) -> float:
     """Return how often the nearest photo of the run, by the saved pipeline, has the label of a photo it never saw."""
-    store = open_store(str(photos))
-    made = plan.make(plan.list_images(spark, store), None, store)
-    work = features.Work.on(spark, store.uri, weights.load(str(h5), "litert"))
-    unseen = features.compute(made.new, made.found, work)
+    unseen = outcomes.written(spark, open_store(str(photos)), weights.load(str(h5), "litert"), folder / "unseen")
     pipeline = PipelineModel.load(str(folder / "model"))
     rows = pipeline.transform(unseen.withColumn("features", array_to_vector(F.col("features")))).collect()
     queries = np.array([row.pca.toArray() for row in rows])
