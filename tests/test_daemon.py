@@ -25,7 +25,7 @@ def test_no_thread_of_ours_is_alive_when_workers_are_forked() -> None:
     code = """
 import pathlib
 import spark_job.daemon
-import ai_edge_litert.interpreter
+spark_job.daemon.prepare()
 print([name for task in pathlib.Path("/proc/self/task").iterdir() if (name := (task / "comm").read_text().strip())])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -40,6 +40,7 @@ def test_a_task_does_not_read_zips_again(tmp_path: Path) -> None:
     code = """
 import importlib, os, sys
 import spark_job.daemon
+spark_job.daemon.prepare()
 import in_a_zip
 os.remove(in_a_zip.__file__.rpartition("/")[0])
 importlib.invalidate_caches()
