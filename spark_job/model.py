@@ -126,11 +126,7 @@ def _keras(payload: bytes) -> Extractor:
     network = mobilenet()
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         network.set_weights([arrays[name] for name in arrays.files])
-    function = tf.function(
-        functools.partial(scaled, network),
-        input_signature=[tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8)],
-        autograph=False,
-    )
+    function = of_pixels(network, None)
 
     def extract(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(function(images))
@@ -145,9 +141,15 @@ def mobilenet() -> Any:
     return keras.applications.MobileNetV2(input_shape=(SIDE, SIDE, 3), include_top=False, pooling="avg", weights=None)
 
 
-def scaled(network: Any, pixels: Any) -> Any:
-    """Return the features of uint8 pixels, scaled as MobileNetV2 wants them; inside a TensorFlow graph."""
-    return network(tensorflow().cast(pixels, "float32") / 127.5 - 1.0, training=False)
+def of_pixels(network: Any, images: int | None) -> Any:
+    """Return TensorFlow's function of uint8 (images, 224, 224, 3): they are scaled as MobileNetV2 wants them first."""
+    tf = tensorflow()
+
+    def scaled(pixels: Any) -> Any:
+        return network(tf.cast(pixels, "float32") / 127.5 - 1.0, training=False)
+
+    signature = [tf.TensorSpec((images, SIDE, SIDE, 3), tf.uint8)]
+    return tf.function(scaled, input_signature=signature, autograph=False)  # there is no Python in it to convert
 
 
 def tensorflow() -> Any:

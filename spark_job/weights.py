@@ -1,7 +1,6 @@
 """From weights to the model that is broadcast: TensorFlow builds the network, once, on the driver's side."""
 
 import contextlib
-import functools
 import hashlib
 import io
 import os
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from spark_job.errors import UserError
 from spark_job.images import PREPROCESSING, SIDE
-from spark_job.model import Model, mobilenet, quiet, scaled, tensorflow
+from spark_job.model import Model, mobilenet, of_pixels, quiet, tensorflow
 from spark_job.settings import Engine
 from spark_job.store import open_store
 
@@ -166,8 +165,7 @@ def _flatbuffer(network: Any) -> bytes:
     tf = tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = tf.function(functools.partial(scaled, network), autograph=False)
-    graph = function.get_concrete_function(tf.TensorSpec((1, SIDE, SIDE, 3), tf.uint8))
+    graph = of_pixels(network, 1).get_concrete_function()
     with quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(graph)])
         return bytes(converter.convert())
