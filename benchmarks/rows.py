@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from benchmarks import fit, photos
 from benchmarks.measure import Row, ask, bucket, cluster, job, paired, run, run_job, workers_peak
 from cdk_app import bundle
-from cdk_app.settings import Engine, Settings
+from cdk_app.settings import Settings
+from spark_job.settings import Engine
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from constructs import Construct
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from cdk_app.settings import Architecture, Engine, Settings
+from cdk_app.settings import Architecture, Settings
+from spark_job.settings import Engine
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
@@ -161,7 +162,7 @@ def _install(pins: str, architecture: Architecture, file: Path) -> None:
             *(f"--python-version={PYTHON}", "--implementation=cp", f"--target={tree}", f"--requirement={wanted}"),
         ]
         # Progress goes where it cannot be taken for the template.
-        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - pip, with pins of ours
             raise BundleError("The cluster's Python environment could not be installed; pip says why above.")
         kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
         _zip(file, tree, kept)
@@ -193,7 +194,7 @@ def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
         _say(f"Compiling MobileNetV2 with {weights} weights for {engine}, once.")
         options = ["--weights", weights, "--engine", engine, "--output", str(file)]
         # In a process of its own: TensorFlow takes seconds and a gigabyte, which a warm synth does without.
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - this project
             [sys.executable, "-m", "spark_job", "compile", *options],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args, get_origin, get_type_hints
 
 from cdk_app.europe import REGIONS
+from spark_job.settings import Engine
 
 Stage = Literal["dev", "prod"]
 Architecture = Literal["arm64", "x86_64"]
-Engine = Literal["litert", "tensorflow"]
 
 
 class SettingsError(Exception):
@@ -121,7 +121,7 @@ class Settings:
                 meant = f"did you mean {near[0]}" if near else f"there are {', '.join(kinds)}"
                 raise SettingsError(f"{name} is not a setting; {meant}?" if near else f"{name} is no setting; {meant}.")
         defaults = _DEFAULTS.get(str(given.get("stage")), {})
-        return cls(**{**defaults, **given})  # type: ignore[arg-type]
+        return cls(**{**defaults, **given})  # type: ignore[arg-type]  # each has been parsed as its field's type
 
 
 _DEFAULTS: dict[str, dict[str, object]] = {"prod": {"keep_runs_days": 365, "keep_logs_days": 90, "core_nodes": 4}}

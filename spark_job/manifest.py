@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from spark_job.settings import Engine
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -29,7 +31,7 @@ class ModelRecord:
     ``weights`` is ``imagenet``, ``random`` or where the file came from, ``weights_sha256`` its digest.
     """
 
-    engine: str
+    engine: Engine
     weights: str
     weights_sha256: str
     digest: str

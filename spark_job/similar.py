@@ -129,7 +129,7 @@ def _same_network(name: str, manifest: Manifest) -> Model:
             f"The run {manifest.run_id} was made by a version that prepares photos in another way "
             f"({made.preprocessing}); run again with this one."
         )
-    model = weights.load(name, made.engine)  # type: ignore[arg-type]
+    model = weights.load(name, made.engine)
     if model.digest != made.digest:
         raise UserError(
             f"The network of {name} is not the one that made the run {manifest.run_id} "

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from spark_job import report
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
 from spark_job.report import MAP_FRAME, NO_LABEL, PITCH, THUMBNAIL, Point, RejectedImage
+from spark_job.settings import Engine
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}"""
 VOID = {"meta", "link", "input", "col", "br", "img"}
@@ -198,7 +200,7 @@ def test_hostile_names_are_only_text() -> None:
         settings={HOSTILE: HOSTILE},
         rejected={HOSTILE: 3},
         labels={HOSTILE: 42},
-        model=ModelRecord(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),
+        model=ModelRecord(cast("Engine", HOSTILE), HOSTILE, HOSTILE, HOSTILE, HOSTILE),
         seconds={HOSTILE: 1.0},
         versions={HOSTILE: HOSTILE},
         reused_from=HOSTILE,
@@ -264,8 +266,8 @@ def test_snippets_are_python_and_name_the_run() -> None:
 def test_template_is_read_from_a_zip(tmp_path: Path) -> None:
     package = Path(report.__file__).parent
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
-        for name in ("__init__.py", "manifest.py", "report.py", "report.html.j2"):
-            archive.write(package / name, f"spark_job/{name}")
+        for file in package.glob("*.*"):
+            archive.write(file, f"spark_job/{file.name}")
     code = (
         "import sys; sys.path.insert(0, 'job.zip'); from spark_job import report; "
         "assert 'job.zip' in report.__file__; report._environment().get_template('report.html.j2')"

@@ -12,6 +12,7 @@ import pytest
 
 from spark_job import model, weights
 from spark_job.errors import UserError
+from spark_job.settings import Engine
 
 
 def test_random_weights_are_the_same_on_every_machine_and_say_so(
@@ -65,15 +66,16 @@ def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_fi
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("x", "y")
     (tmp_path / "archive.zip").write_bytes(archive.getvalue())
-    for given, engine, sentence in [
+    cases: list[tuple[str, Engine, str]] = [
         (str(tmp_path / "none.h5"), "litert", "cannot be read"),
         (str(text), "litert", "not a readable Keras .h5 file"),
         (str(other), "litert", "another shape"),
         (str(tmp_path / "archive.zip"), "litert", "neither a Keras .h5 file nor a model"),
         (network_file, "tensorflow", "compiled for litert"),
-    ]:
+    ]
+    for given, engine, sentence in cases:
         with pytest.raises(UserError, match=sentence) as caught:
-            weights.load(given, engine)  # type: ignore[arg-type]
+            weights.load(given, engine)
         assert given in str(caught.value)
         assert "\n" not in str(caught.value)
 
