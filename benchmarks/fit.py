@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,11 +43,11 @@ def main() -> None:
         place = Path(folder)
         pca.fit(spark.sparkContext, Parts(str(place.parent), place.name), 100)
     else:
-        stages = [
+        stages: list[Any] = [
             StandardScaler(inputCol="vector", outputCol="scaled", withMean=True),
             PCA(k=100, inputCol="scaled", outputCol="pca"),
         ]
-        Pipeline(stages=stages).fit(table.withColumn("vector", array_to_vector(F.col("features"))))  # type: ignore[arg-type]
+        Pipeline(stages=stages).fit(table.withColumn("vector", array_to_vector(F.col("features"))))
     print(time.perf_counter() - began)
 
 

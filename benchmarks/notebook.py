@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def main() -> None:
     spark = SparkSession.builder.config("spark.driver.memory", "2g").getOrCreate()
     broadcast = spark.sparkContext.broadcast(network.get_weights())
 
-    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]
+    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]  # its types lag behind
     def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         from keras.applications.mobilenet_v2 import preprocess_input
 
@@ -49,11 +50,11 @@ def main() -> None:
     table = table.select("path", "label", featurize("content").alias("features"))
     table.write.mode("overwrite").parquet(f"{output}/features")
     vectors = spark.read.parquet(f"{output}/features").withColumn("vector", array_to_vector(F.col("features")))
-    stages = [
+    stages: list[Any] = [
         StandardScaler(inputCol="vector", outputCol="scaled", withMean=True),
         PCA(k=100, inputCol="scaled", outputCol="pca"),
     ]
-    fitted = Pipeline(stages=stages).fit(vectors)  # type: ignore[arg-type]
+    fitted = Pipeline(stages=stages).fit(vectors)
     fitted.transform(vectors).select("path", "label", "pca").write.mode("overwrite").parquet(f"{output}/pca")
 
 

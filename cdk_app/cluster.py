@@ -178,17 +178,17 @@ class Cluster(Construct):
             tags=self.tags,
             # Without .sync the id is known before anything can go wrong with the cluster.
             integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
-            **task,  # type: ignore[arg-type]
+            **task,  # type: ignore[arg-type]  # CDK checks these itself
         )
 
     def _instances(self) -> EmrCreateCluster.InstancesConfigProperty:
-        Role = EmrCreateCluster.InstanceRoleType  # noqa: N806
+        role = EmrCreateCluster.InstanceRoleType
         fleets = [
-            self._fleet("Primary", Role.MASTER, on_demand=1),
-            self._fleet("Core", Role.CORE, on_demand=self._settings.core_nodes),
+            self._fleet("Primary", role.MASTER, on_demand=1),
+            self._fleet("Core", role.CORE, on_demand=self._settings.core_nodes),
         ]
         if self._settings.spot_nodes:
-            fleets.append(self._fleet("Spot", Role.TASK, spot=self._settings.spot_nodes))
+            fleets.append(self._fleet("Spot", role.TASK, spot=self._settings.spot_nodes))
         return EmrCreateCluster.InstancesConfigProperty(
             instance_fleets=fleets,
             ec2_subnet_ids=[subnet.subnet_id for subnet in self._network.vpc.isolated_subnets],

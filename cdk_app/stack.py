@@ -110,7 +110,7 @@ class FruitsStack(cdk.Stack):
         allow(_statement("CallTheJanitor", ["states:StartExecution"], [self.janitor.machine.state_machine_arn]))
 
     def _acknowledge_keys(self, role: iam.Role, bucket: s3.Bucket, keys: str, reason: str) -> None:
-        logical_id = self.get_logical_id(bucket.node.default_child)  # type: ignore[arg-type]
+        logical_id = self.get_logical_id(bucket.node.default_child)  # type: ignore[arg-type]  # a bucket has one
         acknowledge(role, f"Resource::<{logical_id}.Arn>/{keys}", reason)
 
 

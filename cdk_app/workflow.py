@@ -285,7 +285,7 @@ class Workflow(Construct):
                 "Key": f"{{% '{RUNS}' & $run & '/{key}' %}}",
             },
             task_timeout=_minutes(1),
-            **task,  # type: ignore[arg-type]
+            **task,  # type: ignore[arg-type]  # CDK checks these itself
         )
 
     def _succeed(self) -> sfn.Chain:

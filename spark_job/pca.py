@@ -73,7 +73,7 @@ def pipeline(spark: SparkSession, components: Components) -> PipelineModel:
     It reads the vector column ``features`` (see ``pyspark.ml.functions.array_to_vector``) and adds ``pca``. Spark's
     ``PCAModel`` does not subtract the mean, so that a ``StandardScalerModel`` does it first.
     """
-    feature = spark._jvm.org.apache.spark.ml.feature  # type: ignore[union-attr]
+    feature = spark._jvm.org.apache.spark.ml.feature  # type: ignore[union-attr]  # there is a JVM
     vector = partial(_py2java, spark.sparkContext)
     scaler = feature.StandardScalerModel(
         "centre", vector(DenseVector(components.scale)), vector(DenseVector(components.mean))

@@ -95,7 +95,7 @@ def test_reading_ahead_keeps_the_order_and_a_bound(size: int, bound: int) -> Non
     store = _SlowStore(size)
     photos = [Photo(f"{number}.jpg", None, size, None) for number in range(100)]
     with ThreadPoolExecutor(16) as pool:
-        for photo, (read, content, _) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]
+        for photo, (read, content, _) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]  # it only reads
             assert read.path == photo.path
             assert content == photo.path.encode()
             store.now -= size
@@ -117,7 +117,7 @@ def test_the_bytes_of_large_photos_are_let_go_one_by_one(network: Model, tmp_pat
         with (tmp_path / f"{number}.jpg").open("wb") as file:
             file.truncate(8 * 2**20)
     done = _Shared(0)
-    work = features.Work(str(tmp_path), _Shared(network), done, _Shared(0))  # type: ignore[arg-type]
+    work = features.Work(str(tmp_path), _Shared(network), done, _Shared(0))  # type: ignore[arg-type]  # not Spark's
     batch = next(open_store(str(tmp_path)).listing(None))
     plan = batch.add_column(1, pa.field("label", pa.string()), pa.nulls(70, pa.string()))
     tracemalloc.start()

@@ -40,7 +40,7 @@ def test_other_components_are_refused_in_one_sentence(text: str) -> None:
 def test_a_wrong_value_is_named(wrong: dict[str, object], sentence: str) -> None:
     values: dict[str, object] = {"input": "photos", "output": "results"}
     with pytest.raises(UserError, match=sentence.replace("(", r"\(")):
-        Settings(**(values | wrong))  # type: ignore[arg-type]
+        Settings(**(values | wrong))  # type: ignore[arg-type]  # some are of the wrong type
 
 
 def test_run_ids_are_valid_and_differ() -> None:

@@ -46,7 +46,7 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def published(spark: SparkSession, network_file: str, tmp_path_factory: pytest.TempPathFactory) -> Published:  # noqa: ARG001
+def published(spark: SparkSession, network_file: str, tmp_path_factory: pytest.TempPathFactory) -> Published:  # noqa: ARG001 - must be up
     folder = tmp_path_factory.mktemp("similar")
     draw(folder / "photos", images_per_label=2)
     settings = Settings(

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 _FOLDER = Path(__file__).parent / "golden"
 
 
-class _Readable(yaml.SafeDumper):  # type: ignore[misc]
+class _Readable(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
     """YAML with every long text in lines of its own."""
 
 

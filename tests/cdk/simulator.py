@@ -44,7 +44,7 @@ _SDK = {
 }
 
 
-class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]
+class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]  # the local AWS has no types
     """An error of a service, as Step Functions names it."""
 
 
@@ -84,43 +84,43 @@ class Aws:
         """Return the parameters of the calls of a name."""
         return [given for call, given in self.calls if call == name]
 
-    def _listObjectsV2(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _listObjectsV2(self, given: dict[str, Any]) -> dict[str, Any]:
         keys = sorted(key for key in self.photos if key.startswith(given["Prefix"]) and key > given["StartAfter"])
         page = [{"Key": key, "Size": 1} for key in keys[: given["MaxKeys"]]]
         return {"IsTruncated": len(keys) > len(page), "KeyCount": len(page)} | ({"Contents": page} if page else {})
 
-    def _getObject(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _getObject(self, given: dict[str, Any]) -> dict[str, Any]:
         if given["Key"] not in self.results:
             raise no_such_key()
         return {"Body": self.results[given["Key"]]}
 
-    def _createCluster(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _createCluster(self, given: dict[str, Any]) -> dict[str, Any]:
         self.clusters.append(cluster("j-NEW", given["Name"], age=0))
         return {"ClusterId": "j-NEW"}
 
-    def _addStep(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _addStep(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"StepId": "s-1", "Step": {"Name": given["Step"]["Name"], "Status": {"State": "COMPLETED"}}}
 
-    def _terminateCluster(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _terminateCluster(self, given: dict[str, Any]) -> dict[str, Any]:
         self.clusters = [one for one in self.clusters if one["Id"] != given["ClusterId"]]
         return {}
 
-    def _listClusters(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _listClusters(self, given: dict[str, Any]) -> dict[str, Any]:
         start = int(given.get("Marker", "0"))
         page, rest = self.clusters[start : start + 2], self.clusters[start + 2 :]
         return {"Clusters": page} | ({"Marker": str(start + 2)} if rest else {})
 
-    def _describeCluster(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _describeCluster(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"Cluster": {"Id": given["ClusterId"], "Status": {"StateChangeReason": self.cluster_ended}}}
 
-    def _listSteps(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002, N802
+    def _listSteps(self, given: dict[str, Any]) -> dict[str, Any]:
         status = {"State": "FAILED"} | ({"FailureDetails": self.step_ended} if self.step_ended else {})
         return {"Steps": [{"Id": "s-1", "Status": status}]}
 
-    def _publish(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def _publish(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"MessageId": "1"}
 
-    def _startExecution(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002, N802
+    def _startExecution(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"ExecutionArn": "arn"}
 
 
@@ -178,7 +178,7 @@ def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: st
 def _validate(name: str, given: dict[str, Any]) -> None:
     if name in _CALLS:
         service, operation, convert = _CALLS[name]
-        given = convert(given)  # type: ignore[no-untyped-call]
+        given = convert(given)  # type: ignore[no-untyped-call]  # nor have its functions
     else:
         service, operation = _SDK[name]
     model = botocore.session.get_session().get_service_model(service)

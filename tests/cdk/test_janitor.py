@@ -48,7 +48,7 @@ def test_a_cluster_that_is_listed_late_goes_too(definition: dict[str, Any]) -> N
         aws.clusters = [cluster("j-3", "fruits-dev-stopped", age=0)]
         return found
 
-    aws._listClusters = late  # type: ignore[method-assign]
+    aws._listClusters = late  # type: ignore[method-assign]  # a patch
     assert execute(definition, aws, STOPPED).status == "SUCCEEDED"
     assert [given["ClusterId"] for given in aws.named("elasticmapreduce:terminateCluster")] == ["j-3"]
 

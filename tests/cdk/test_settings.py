@@ -27,7 +27,7 @@ def test_cdks_own_context_is_left_alone() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Settings().region = "eu-west-1"  # type: ignore[misc]
+        Settings().region = "eu-west-1"  # type: ignore[misc]  # that is the point
 
 
 @pytest.mark.parametrize(

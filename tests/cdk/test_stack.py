@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
-import cfnlint.api  # type: ignore[import-untyped]
+import cfnlint.api
 import pytest
 from aws_cdk import aws_sns as sns
 from cdk_nag import AwsSolutionsChecks
-from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
+from cfnlint.config import ManualArgs
 from ministack.core import iam_evaluator
 
 from cdk_app.bundle import Bundle

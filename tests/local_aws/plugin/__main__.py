@@ -74,7 +74,7 @@ async def main() -> None:
     config.keep_alive_timeout, config.graceful_timeout = 75, 0.5
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await serve(app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    await serve(app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # it waits for anything
     emr.end_all()
     os._exit(0)  # tasks that were given up on have threads that would be waited for
 

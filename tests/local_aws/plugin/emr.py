@@ -52,10 +52,10 @@ def _guarded(action: str, handler: Callable[[Json], Answer]) -> Callable[[Json],
         try:
             _require(action, given)
         except roles.RefusedError as error:
-            return error_response_json("AccessDeniedException", str(error), 400)  # type: ignore[no-any-return]
+            return error_response_json("AccessDeniedException", str(error), 400)
         if fault := faults.take(action):
             message = fault.get("message", "Injected.")
-            return error_response_json(fault["code"], message, 400)  # type: ignore[no-any-return]
+            return error_response_json(fault["code"], message, 400)
         return handler(given)
 
     return handle
@@ -104,15 +104,15 @@ def _terminate(given: Json) -> Answer:
     for cluster in given["JobFlowIds"]:
         if cluster in _lives:
             _lives[cluster].end("TERMINATED", "USER_REQUEST", "Terminated by user request")
-    return emr.json_response({})  # type: ignore[no-any-return]
+    return emr.json_response({})
 
 
 def _add_steps(given: Json) -> Answer:
     life = _lives.get(given["JobFlowId"])
     if life is None or life.ended:
         message = "A job flow that is shutting down, terminated, or finished may not be modified."
-        return error_response_json("ValidationException", message, 400)  # type: ignore[no-any-return]
-    return emr._add_job_flow_steps(given)  # type: ignore[no-any-return]
+        return error_response_json("ValidationException", message, 400)
+    return emr._add_job_flow_steps(given)
 
 
 def _become(what: Json, state: str, code: str = "", message: str = "") -> None:

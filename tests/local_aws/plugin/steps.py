@@ -161,10 +161,9 @@ class Step:
             for name, value in self._node.defaults.items()
             if name.startswith(_APP_MASTER)
         }
-        java = {name: os.environ[name] for name in ("JAVA_TOOL_OPTIONS",) if name in os.environ}
         return (
             given
-            | java
+            | {name: value for name, value in os.environ.items() if name == "JAVA_TOOL_OPTIONS"}
             | {
                 "PATH": os.pathsep.join([os.environ["LOCAL_AWS_NODE_PYTHON"], os.environ["PATH"]]),
                 "HOME": str(self._container),
