@@ -105,10 +105,9 @@ def compute(plan: DataFrame, images: int, work: Work, features: Parts, rejected:
     return dict(sorted(counts.items()))
 
 
-def reuse(reused: DataFrame, features: Parts) -> int:
-    """Write the features of an earlier run as parts, beside the computed ones, and return how many there are."""
-    rows = reused.select(*parts.FEATURES.names).mapInArrow(partial(_reuse_task, features), "images long").collect()
-    return sum(row.images for row in rows)
+def reuse(reused: DataFrame, features: Parts) -> None:
+    """Write the features of an earlier run as parts, beside the computed ones."""
+    reused.select(*parts.FEATURES.names).mapInArrow(partial(_reuse_task, features), "nothing long").collect()
 
 
 def task_count(images: int, cores: int) -> int:
@@ -152,8 +151,8 @@ def _task(work: Work, features: Parts, rejected: Parts, batches: Iterable[pa.Rec
 
 
 def _reuse_task(features: Parts, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    images = features.write(f"reused-{_task_number():05d}.parquet", batches, parts.FEATURES)
-    yield pa.record_batch([pa.array([images], pa.int64())], names=["images"])
+    features.write(f"reused-{_task_number():05d}.parquet", batches, parts.FEATURES)
+    yield from ()  # Spark wants to be given something
 
 
 def _task_number() -> int:

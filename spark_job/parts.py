@@ -59,19 +59,17 @@ class Parts:
         batches: Iterator[pa.RecordBatch] = pq.ParquetFile(file).iter_batches(_ROWS_A_GROUP, columns=list(columns))
         return batches
 
-    def write(self, name: str, rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-        """Write a part, and return how many rows it has."""
+    def write(self, name: str, rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Write a part."""
         with Part(self, name, schema) as part:
             for batch in rows:
                 part.add(batch)
-        return part.rows
 
 
 class Part:
     """A part to write. Rows are compressed as they come, and stored at the end, unless that is an error."""
 
     def __init__(self, parts: Parts, name: str, schema: pa.Schema) -> None:
-        self.rows = 0
         self._parts, self._name, self._schema = parts, name, schema
         self._file = io.BytesIO()
         self._writer = pq.ParquetWriter(self._file, schema, use_dictionary=_REPEATING)
@@ -79,7 +77,6 @@ class Part:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add rows; columns that the table does not have are left out."""
-        self.rows += batch.num_rows
         self._waiting.append(batch.select(self._schema.names).cast(self._schema))  # Spark names lists' items otherwise
         if sum(waiting.num_rows for waiting in self._waiting) >= _ROWS_A_GROUP:
             self._compress()

@@ -93,7 +93,8 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
     """
     columns = photos.columns
     if earlier:
-        photos = photos.join(earlier.select(*_SAME, F.lit(False).alias("is_new")), _SAME, "left")
+        known = earlier.select(*_SAME).distinct()  # a task that was tried again may have written an image twice
+        photos = photos.join(known.withColumn("is_new", F.lit(False)), _SAME, "left")
     else:
         photos = photos.withColumn("is_new", F.lit(True))
     photos = photos.select(*columns, F.coalesce("is_new", F.lit(True)).alias("is_new"))

@@ -56,7 +56,8 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         written = folder.table("features")
         rejected = features.compute(todo.new, todo.to_compute, work, written, folder.table("rejected"))
         _check_rejected(rejected, todo.found, settings.max_rejected, folder)
-        reused = features.reuse(todo.reused, written) if todo.reused is not None else 0
+        if todo.reused is not None:
+            features.reuse(todo.reused, written)
     with stages.stage("pca"):
         components = pca.fit(context, written, settings.components, settings.standardize)
     with ThreadPoolExecutor() as pool:
@@ -71,6 +72,7 @@ def run(settings: Settings, stages: Stages) -> Manifest:
             record = _pca_record(settings, components, drawn)
             examples = _examples(spark, folder) if rejected else []
             labels = counted.result()
+            reused = todo.found - todo.to_compute
             counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
             saved.result()
     manifest = Manifest(

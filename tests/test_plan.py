@@ -69,3 +69,14 @@ def test_only_what_changed_is_new(spark: SparkSession, tmp_path: Path) -> None:
     assert made.reused is not None
     assert [path for path, _, _ in _rows(made.reused)] == ["A/same.jpg"]
     assert "features" in made.reused.columns
+
+
+def test_an_image_that_an_earlier_run_has_twice_is_still_one(spark: SparkSession, tmp_path: Path) -> None:
+    """A task that is tried again after the input has changed may find an image that another has written already."""
+    _fill(tmp_path, ["A/once.jpg", "A/twice.jpg"])
+    store = open_store(str(tmp_path))
+    earlier = plan.list_images(spark, store)
+    earlier = earlier.union(earlier.filter("path = 'A/twice.jpg'")).withColumn("features", F.array(F.lit(1.0)))
+
+    made = plan.make(plan.list_images(spark, store), earlier, store)
+    assert (made.found, made.to_compute) == (2, 0)
