@@ -8,11 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
 from spark_job import session, weights
 from spark_job.model import Model
+
+hypothesis.settings.register_profile("fruits", deadline=None)  # machines are busy at times, and no test is timed
+hypothesis.settings.load_profile("fruits")
 
 DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

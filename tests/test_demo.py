@@ -132,7 +132,7 @@ def test_a_background_is_light_of_the_size_asked_for(background: Callable[..., A
 
 
 @given(st.lists(st.floats(0.8, 1.2), min_size=2, max_size=9))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_an_outline_passes_through_its_radii(radii: list[float]) -> None:
     angles, nowhere = np.linspace(0, np.pi, len(radii)), slice(0)
     x, y = np.sin(angles) * radii, -np.cos(angles) * radii

@@ -216,7 +216,7 @@ def test_hostile_names_are_only_text() -> None:
 
 
 @given(name=st.text(max_size=40), count=st.integers(0, 10**9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_name_gives_a_well_formed_page(name: str, count: int) -> None:
     read = page(
         replace(RUN, labels={name: count}, input=name, output=name),
@@ -309,7 +309,7 @@ PLACES = st.lists(
 
 
 @given(anchors=PLACES, dots=PLACES, same=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_thumbnails_never_overlap_and_stay_inside(
     anchors: list[tuple[float, float]], dots: list[tuple[float, float]], same: bool
 ) -> None:
