@@ -33,10 +33,16 @@ class Row:
     most: float | None = None
 
     def __str__(self) -> str:
-        target = "" if self.least is None and self.most is None else f"<= {self.most:g}" if self.most else None
-        target = f">= {self.least:g}" if target is None else target
-        held = "" if not target else "yes" if (self.least or 0) <= self.ratio <= (self.most or float("inf")) else "no"
+        target, held = "", ""
+        if self.least is not None:
+            target, held = f">= {self.least:g}", _yes(self.ratio >= self.least)
+        elif self.most is not None:
+            target, held = f"<= {self.most:g}", _yes(self.ratio <= self.most)
         return f"| {self.what} | {self.figure} | {self.against} | {self.ratio:.2f} | {target} | {held} |"
+
+
+def _yes(held: bool) -> str:
+    return "yes" if held else "no"
 
 
 def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:

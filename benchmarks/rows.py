@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,8 @@ from benchmarks.measure import Row, ask, bucket, cluster, job, paired, run, run_
 from cdk_app import bundle
 from cdk_app.settings import Settings
 from spark_job.settings import Engine
+
+Measure = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,21 @@ class Bench:
         with TemporaryDirectory(dir=self.folder) as output:
             return run_job(source, Path(output), self.model, "--components", "2", **environment)[1].images_per_second
 
+    def loops(self, source: str, *options: str, **environment: str) -> float:
+        """Compute them in bare loops, and return the images a second."""
+        return ask("-m", "benchmarks.bare", source, str(self.model), *options, **environment)[0]
+
+    def hold(self, what: str, ours: Measure, against: str, theirs: Measure, least: float | None) -> Row:
+        """Hold images a second against images a second."""
+        own, other, ratio = paired(lambda: 1 / ours(), lambda: 1 / theirs(), self.rounds)
+        return Row(what, f"{1 / own:,.0f} images/s", f"{against}, {1 / other:,.0f}", ratio, least=least)
+
 
 def features(bench: Bench) -> list[Row]:
     """Hold the feature stage against bare loops of the same decoder and network."""
     folder = str(photos.small(bench.folder / "small", bench.images))
-    ours, bare, ratio = paired(
-        lambda: 1 / bench.compute(folder),
-        lambda: 1 / ask("-m", "benchmarks.bare", folder, str(bench.model))[0],
-        bench.rounds,
-    )
-    figure = f"{1 / ours:,.0f} images/s"
-    return [Row(f"feature stage, {bench.images:,} images", figure, f"bare loops, {1 / bare:,.0f}", ratio, least=0.95)]
+    what = f"feature stage, {bench.images:,} images"
+    return [bench.hold(what, lambda: bench.compute(folder), "bare loops", lambda: bench.loops(folder), least=0.95)]
 
 
 def whole(bench: Bench) -> list[Row]:
@@ -55,38 +62,22 @@ def whole(bench: Bench) -> list[Row]:
 def distance(bench: Bench) -> list[Row]:
     """Hold the feature stage on a storage that is 50 ms away against one that is near, and so a loop beside it."""
     folder, few = photos.small(bench.folder / "distant", bench.images // 2), photos.small(bench.folder / "near", 1_000)
-    loop = ("-m", "benchmarks.bare", "s3://photos", str(bench.model))
-    with bucket(folder, 0.05) as far, bucket(folder, 0.0) as near:
-        away, here, ratio = paired(
-            lambda: 1 / bench.compute("s3://photos", **far),
-            lambda: 1 / bench.compute("s3://photos", **near),
-            bench.rounds,
-        )
-    with bucket(few, 0.05) as far, bucket(few, 0.0) as near:
-        loop_away, loop_here, loop_ratio = paired(
-            lambda: 1 / ask(*loop, **far)[0], lambda: 1 / ask(*loop, **near)[0], 1
-        )
-    what = "feature stage, images 50 ms away"
-    return [
-        Row(what, f"{1 / away:,.0f} images/s", f"without delay, {1 / here:,.0f}", ratio, least=0.9),
-        Row(
-            f"{what}, one by one", f"{1 / loop_away:,.0f} images/s", f"without delay, {1 / loop_here:,.0f}", loop_ratio
-        ),
-    ]
+    rows = []
+    for what, there, measure, least in (
+        ("feature stage, images 50 ms away", folder, bench.compute, 0.9),
+        ("bare loops, likewise, one by one", few, bench.loops, None),
+    ):
+        with bucket(there, 0.05) as far, bucket(there, 0.0) as near:
+            away, here = partial(measure, "s3://photos", **far), partial(measure, "s3://photos", **near)
+            rows.append(bench.hold(what, away, "without delay", here, least))
+    return rows
 
 
 def phone(bench: Bench) -> list[Row]:
     """Hold the feature stage on phones' photos against bare loops that decode every pixel."""
     folder = str(photos.phone(bench.folder / "phone", bench.images // 20))
-    ours, full, ratio = paired(
-        lambda: 1 / bench.compute(folder),
-        lambda: 1 / ask("-m", "benchmarks.bare", folder, str(bench.model), "--full-size")[0],
-        bench.rounds,
-    )
-    figure = f"{1 / ours:,.0f} images/s"
-    return [
-        Row("feature stage, 12-megapixel photos", figure, f"decoding at full size, {1 / full:,.0f}", ratio, least=3)
-    ]
+    what, full = "feature stage, 12-megapixel photos", partial(bench.loops, folder, "--full-size")
+    return [bench.hold(what, lambda: bench.compute(folder), "decoding at full size", full, least=3)]
 
 
 def pca(bench: Bench) -> list[Row]:
@@ -202,10 +193,8 @@ def executors(bench: Bench) -> list[Row]:
     """Hold two executors of one core each against one."""
     folder = str(photos.small(bench.folder / "spread", bench.images))
     one, two = (cluster(bench.folder / f"cluster-{count}", count) for count in (1, 2))
-    ours, alone, ratio = paired(
-        lambda: 1 / bench.compute(folder, **two), lambda: 1 / bench.compute(folder, **one), bench.rounds
-    )
-    return [Row("two executors of a core", f"{1 / ours:,.0f} images/s", f"one, {1 / alone:,.0f}", ratio, least=1.85)]
+    both, alone = partial(bench.compute, folder, **two), partial(bench.compute, folder, **one)
+    return [bench.hold("two executors of a core", both, "one", alone, least=1.85)]
 
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
