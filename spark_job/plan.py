@@ -60,7 +60,9 @@ def list_images(spark: SparkSession, store: Store) -> DataFrame:
                     yield _images(listed)
 
     tasks = min(len(folders), _TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-    return spark.range(0, len(folders), numPartitions=tasks).mapInArrow(task, from_arrow_schema(PHOTOS))
+    # Not spark.range, which starts Scala's reflection: 0.3 s.
+    numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", {"end": len(folders), "tasks": tasks})
+    return numbers.mapInArrow(task, from_arrow_schema(PHOTOS))
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:

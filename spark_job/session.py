@@ -43,13 +43,16 @@ def start(*uris: str) -> SparkSession:
     if on_laptop:
         builder = builder.config(map=_prepare_laptop())
     try:
-        return (builder.config(map=_s3a()) if needs_s3 else builder).getOrCreate()
+        spark = (builder.config(map=_s3a()) if needs_s3 else builder).getOrCreate()
     except PySparkRuntimeError as error:
         also = ", or could not download Hadoop's S3 connector from Maven Central" if needs_s3 else ""
         raise UserError(
             f"Spark could not start Java from {os.environ.get('JAVA_HOME', 'PATH')}{also}; its own message is above. "
             "Unset JAVA_HOME to use the Java that comes with the requirements."
         ) from error
+    # Nobody waits for this one: Python's daemon starts while Spark SQL does, both a second's work on a core.
+    spark.sparkContext.parallelize([0], 1).map(abs)._jrdd.countAsync()
+    return spark
 
 
 def _prepare_laptop() -> dict[str, bool | float | int | str | None]:
