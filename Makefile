@@ -58,7 +58,7 @@ synth: node_modules/.package-lock.json ## Write the CloudFormation template and 
 	@echo 'The template is cdk.out/fruits-dev.template.json.'
 
 node_modules/.package-lock.json: package-lock.json .venv/.user
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	@touch $@
 
 # The cloud on this machine: AWS as an emulator on 127.0.0.1, EMR's steps for real.
