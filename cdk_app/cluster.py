@@ -1,5 +1,7 @@
 """The EMR cluster that a run gets: its roles, its disks, its machines, how Spark uses them."""
 
+from typing import Any
+
 import aws_cdk as cdk
 from aws_cdk import aws_emr as emr
 from aws_cdk import aws_iam as iam
@@ -152,7 +154,7 @@ class Cluster(Construct):
         )
 
     def create_task(
-        self, scope: Construct, construct_id: str, *, name: str, log_uri: str, **task: object
+        self, scope: Construct, construct_id: str, *, name: str, log_uri: str, **task: Any
     ) -> EmrCreateCluster:
         """Return the state that asks EMR for a cluster called `name` (a JSONata expression) and does not wait for it.
 
@@ -178,7 +180,7 @@ class Cluster(Construct):
             tags=self.tags,
             # Without .sync the id is known before anything can go wrong with the cluster.
             integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
-            **task,  # type: ignore[arg-type]  # CDK checks these itself
+            **task,
         )
 
     def _instances(self) -> EmrCreateCluster.InstancesConfigProperty:

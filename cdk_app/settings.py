@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cdk_app.europe import REGIONS
 from spark_job.settings import Engine
@@ -112,7 +112,7 @@ class Settings:
             If a value is not of its setting's type, or a name is no setting's.
         """
         kinds = get_type_hints(cls)
-        given: dict[str, object] = {}
+        given: dict[str, Any] = {}
         for name, value in context.items():
             if name in kinds:
                 given[name] = _parse(name, kinds[name], str(value).strip())
@@ -121,10 +121,10 @@ class Settings:
                 meant = f"did you mean {near[0]}" if near else f"there are {', '.join(kinds)}"
                 raise SettingsError(f"{name} is not a setting; {meant}?" if near else f"{name} is no setting; {meant}.")
         defaults = _DEFAULTS.get(str(given.get("stage")), {})
-        return cls(**{**defaults, **given})  # type: ignore[arg-type]  # each has been parsed as its field's type
+        return cls(**{**defaults, **given})
 
 
-_DEFAULTS: dict[str, dict[str, object]] = {"prod": {"keep_runs_days": 365, "keep_logs_days": 90, "core_nodes": 4}}
+_DEFAULTS: dict[str, dict[str, Any]] = {"prod": {"keep_runs_days": 365, "keep_logs_days": 90, "core_nodes": 4}}
 _RANGES = {
     "core_nodes": (1, 50),
     "spot_nodes": (0, 200),

@@ -1,5 +1,7 @@
 """The state machine: one run, from its input to its results, with a cluster that never outlives it."""
 
+from typing import Any
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
@@ -273,7 +275,7 @@ class Workflow(Construct):
             read.add_catch(decide, errors=errors, assign={"published": "{% $error = '' %}"})
         return read
 
-    def _read_object(self, name: str, key: str, **task: object) -> tasks.CallAwsService:
+    def _read_object(self, name: str, key: str, **task: Any) -> tasks.CallAwsService:
         return tasks.CallAwsService.jsonata(
             self,
             name,
@@ -285,7 +287,7 @@ class Workflow(Construct):
                 "Key": f"{{% '{RUNS}' & $run & '/{key}' %}}",
             },
             task_timeout=_minutes(1),
-            **task,  # type: ignore[arg-type]  # CDK checks these itself
+            **task,
         )
 
     def _succeed(self) -> sfn.Chain:

