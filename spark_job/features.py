@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, Self, cast
 
@@ -117,12 +117,9 @@ def task_count(images: int, cores: int) -> int:
     return max(1, -(-images // size))
 
 
-_kept_store = cache(open_store)  # with its connections, for the life of a worker
-
-
 def outcomes(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield, for batches of PHOTOS, batches of OUTCOMES: the photo as it was read, and its features or a reason."""
-    store = _kept_store(work.source)
+    store = open_store(work.source)
     extract = extractor(work.model.value)
     photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
     with ThreadPoolExecutor(_READERS) as pool:
