@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import BENCHMARKS, Bench
-from spark_job import weights
+from spark_job.network import weights
 
 
 def main() -> None:

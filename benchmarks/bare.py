@@ -14,28 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spark_job.images import SIDE, decode
-from spark_job.model import Model, extractor
-from spark_job.store import open_store
+from spark_job.network import MOBILENET_V2
+from spark_job.network.images import decode
+from spark_job.network.model import CompiledNetwork, extractor
+from spark_job.storage import open_store
 
 
-def _full_size(data: bytes) -> NDArray[np.uint8]:
+def _full_size(data: bytes, side: int) -> NDArray[np.uint8]:
     """Decode every pixel, as the usual notebook does."""
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 
 
 def loop(source: str, paths: list[str], model: str, full_size: bool) -> None:
     """Compute the features of some photos, and drop them."""
     store = open_store(source)
-    extract = extractor(Model.from_bytes(Path(model).read_bytes()))
+    extract = extractor(CompiledNetwork.from_bytes(Path(model).read_bytes()))
     pixels = _full_size if full_size else decode
     for path in paths:
-        extract(pixels(store.read(path).data)[np.newaxis])
+        extract(pixels(store.read(path).data, MOBILENET_V2.side)[np.newaxis])
 
 
 def main() -> None:
-    """Run a loop a core, each on its share of the files."""
+    """Run one loop per core, each on its share of the files."""
     source, model, *options = sys.argv[1:]
     store = open_store(source)
     paths = [path for folder in store.folders() for page in store.listing(folder) for path in page["path"].to_pylist()]

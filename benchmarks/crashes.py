@@ -23,10 +23,11 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.measure import ROOT, cluster, job
-from spark_job import demo, weights
+from spark_job import demo
 from spark_job.manifest import Manifest
-from spark_job.publish import latest
-from spark_job.store import open_store
+from spark_job.network import weights
+from spark_job.runs import latest
+from spark_job.storage import open_store
 
 VICTIMS = ("worker", "daemon", "executor", "driver's Python", "driver's JVM", "everything")
 

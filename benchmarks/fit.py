@@ -14,19 +14,25 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import functions as F
 
 from spark_job import pca, session
-from spark_job.model import FEATURES
-from spark_job.parts import Parts
+from spark_job.network import MOBILENET_V2
+from spark_job.tables import Table
 
 
 def make(folder: Path, rows: int, parts: int = 16) -> Path:
     """Write a table of features as the network's are: not negative, of 200 directions and noise."""
     rng = np.random.default_rng(0)
-    directions = rng.normal(size=(200, FEATURES)) * np.linspace(2, 0.1, 200)[:, np.newaxis]
+    directions = rng.normal(size=(200, MOBILENET_V2.feature_count)) * np.linspace(2, 0.1, 200)[:, np.newaxis]
     folder.mkdir(parents=True, exist_ok=True)
     for part in range(parts):
         count = rows // parts
-        values = rng.normal(size=(count, 200)) @ directions * 0.05 + 0.4 + rng.normal(size=(count, FEATURES)) * 0.1
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(values.clip(0).ravel(), pa.float32()), FEATURES)
+        values = (
+            rng.normal(size=(count, 200)) @ directions * 0.05
+            + 0.4
+            + rng.normal(size=(count, MOBILENET_V2.feature_count)) * 0.1
+        )
+        lists = pa.FixedSizeListArray.from_arrays(
+            pa.array(values.clip(0).ravel(), pa.float32()), MOBILENET_V2.feature_count
+        )
         table = pa.table({"features": lists.cast(pa.list_(pa.float32()))})
         pq.write_table(table, folder / f"part-{part:05d}.parquet", row_group_size=1024, use_dictionary=False)
     return folder
@@ -41,7 +47,7 @@ def main() -> None:
     began = time.perf_counter()
     if which == "ours":
         place = Path(folder)
-        pca.fit(spark.sparkContext, Parts(str(place.parent), place.name), 100)
+        pca.fit(spark.sparkContext, Table(str(place.parent), place.name), 100)
     else:
         stages: list[Any] = [
             StandardScaler(inputCol="vector", outputCol="scaled", withMean=True),

@@ -1,7 +1,7 @@
 """Mutate photos and decode them: ``python -m benchmarks.fuzz --inputs 100000``.
 
-Whatever the bytes, :func:`spark_job.images.decode` returns pixels or raises RejectedImageError, within seconds; another
-exception, a hang or a crash of the process is a finding, and its input is kept beside the report.
+For any bytes, :func:`spark_job.network.images.decode` must return pixels or raise RejectedImageError within
+seconds. Another exception, a hang or a crash of the process is a finding. Its input is saved beside the report.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from spark_job.images import RejectedImageError, decode, thumbnail
+from spark_job.network.images import RejectedImageError, decode, thumbnail
 from tests.hostile import corpus
 
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xC0, 0xC2, 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xFE, 0xFF)
@@ -51,7 +51,7 @@ def main() -> None:
 
 def _end(data: bytes, with_thumbnail: bool) -> str:
     try:
-        assert decode(data).shape == (224, 224, 3)
+        assert decode(data, 224).shape == (224, 224, 3)
         if with_thumbnail:
             assert thumbnail(data).startswith(b"\xff\xd8")
     except RejectedImageError as error:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from spark_job.manifest import Manifest
-from spark_job.publish import latest
-from spark_job.store import open_store
+from spark_job.runs import latest
+from spark_job.storage import open_store
 
 ROOT = Path(__file__).parents[1]
 _CONF = ROOT / "spark_job" / "conf"

@@ -11,7 +11,7 @@ import time
 import psutil
 
 from spark_job import plan, session
-from spark_job.store import open_store
+from spark_job.storage import open_store
 
 
 def main() -> None:

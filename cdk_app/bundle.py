@@ -19,11 +19,14 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from cdk_app.settings import Architecture, Settings
+from spark_job.network import MOBILENET_V2
+from spark_job.network.weights import recipe
 from spark_job.settings import Engine
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 PACKAGE = ROOT / "spark_job"
+_NOT_SHIPPED = {"demo", "__pycache__"}
 PYTHON = "3.11"  # the cluster's
 
 #: What the job imports and EMR does not bring; what these need follows from their metadata.
@@ -95,9 +98,9 @@ def build(settings: Settings, cache: Path) -> Bundle:
         If packages or weights cannot be had.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    code = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    code = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and not _NOT_SHIPPED & {*path.parts})
     return Bundle(
-        main=ROOT / "cdk_app" / "entry.py",
+        main=PACKAGE / "on_cluster.py",
         code=_cached(cache, "code", _digest(*_contents(code)), lambda file: _zip(file, ROOT, code)),
         environment=_environment(settings, cache),
         model=_model(settings, cache),
@@ -151,7 +154,7 @@ def _environment(settings: Settings, cache: Path) -> Path:
 
 def _install(pins: str, architecture: Architecture, file: Path) -> None:
     count = sum("==" in line for line in pins.splitlines())
-    _say(f"Downloading the cluster's Python environment from PyPI: {count} packages for {architecture}, once.")
+    _say(f"Downloading {count} Python packages for the cluster ({architecture}) from PyPI. The result is cached.")
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         wanted, tree = Path(folder, "requirements.txt"), Path(folder, "tree")
         wanted.write_text(pins + "\n")
@@ -163,7 +166,7 @@ def _install(pins: str, architecture: Architecture, file: Path) -> None:
         ]
         # Progress goes where it cannot be taken for the template.
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - pip, with pins of ours
-            raise BundleError("The cluster's Python environment could not be installed; pip says why above.")
+            raise BundleError("pip could not install the cluster's Python packages. Its message is above.")
         kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
         _zip(file, tree, kept)
 
@@ -179,19 +182,13 @@ def _model(settings: Settings, cache: Path) -> Path:
         try:
             return _compiled(weights, settings.engine, cache)
         except BundleError as error:
-            _say(f"{error} Going on with {last} weights.")
+            _say(f"{error} Continuing with {last} weights.")
     return _compiled(last, settings.engine, cache)
 
 
 def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
-    source = Path(weights)
-    makers = [PACKAGE / name for name in ("model.py", "weights.py")]
-    about = [weights.encode(), engine.encode(), LOCK.read_bytes(), *_contents(makers)]
-    if source.is_file():
-        about.append(source.read_bytes())
-
     def compile_to(file: Path) -> None:
-        _say(f"Compiling MobileNetV2 with {weights} weights for {engine}, once.")
+        _say(f"Compiling {MOBILENET_V2.name} with {weights} weights for {engine}. The result is cached.")
         options = ["--weights", weights, "--engine", engine, "--output", str(file)]
         # In a process of its own: TensorFlow takes seconds and a gigabyte, which a warm synth does without.
         done = subprocess.run(  # noqa: S603 - this project
@@ -206,7 +203,14 @@ def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
         if done.returncode:
             raise BundleError(done.stderr.strip().rpartition("\n")[2].rpartition("fruits: ")[2])
 
-    return _cached(cache, "model", _digest(*about), compile_to)
+    return _cached(cache, "model", _model_digest(weights, engine), compile_to)
+
+
+def _model_digest(weights: str, engine: Engine) -> str:
+    """Return a digest of everything that the compiled model depends on. The model names its weights."""
+    source = Path(weights)
+    content = source.read_bytes() if source.is_file() else b""
+    return _digest(weights.encode(), recipe(engine, content).encode())
 
 
 def _cached(cache: Path, name: str, digest: str, make: Callable[[Path], None]) -> Path:

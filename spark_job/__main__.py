@@ -1,4 +1,4 @@
-"""``python -m spark_job``."""
+"""``python -m spark_job`` is the same as ``fruits``."""
 
 import sys
 

@@ -1,19 +1,20 @@
-"""The commands, their errors and their exit codes."""
+"""The commands, their options, their error messages and their exit codes."""
 
 import argparse
 import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
 from spark_job import __version__
 from spark_job.errors import RunError, UserError
 from spark_job.progress import Stages
-from spark_job.settings import Settings, new_run_id, parse_components
+from spark_job.settings import Engine, Settings, new_run_id, parse_components
 
 _EXAMPLES = {
     "run": (
@@ -33,66 +34,81 @@ _EXAMPLES = {
     "demo": ("demo",),
 }
 
+OnFailure = Callable[[argparse.Namespace, str], None]
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 for success, 2 for a mistake of the user's, 1 for a failed run."""
+
+def main(arguments: Sequence[str] | None = None, on_failure: OnFailure = lambda *_: None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments
+        The command line without the program's name; by default that of this process.
+    on_failure
+        Called with the parsed options and the error message if the command fails.
+
+    Returns
+    -------
+    int
+        The exit code: 0 for success, 2 if the user can correct the error, 1 for a failed run.
+    """
     options = _parser().parse_args(arguments)
-    # Its own handle on standard error: C++ libraries are silenced on the usual one while they load.
+    # The console has its own handle on standard error, because the usual one is closed while C++ libraries load.
     console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1))
     try:
         options.command(options, console)
     except UserError as error:
-        return _say(error, 2)
+        message, code = str(error), 2
     except RunError as error:
-        return _say(error, 1)
+        message, code = str(error), 1
     except KeyboardInterrupt:
-        return _say("Interrupted; nothing was published.", 1)
+        message, code = "Interrupted; nothing was published.", 1
     except Exception as error:
         traceback.print_exc()
-        return _say(f"The run failed: {_root_cause(error)}", 1)
-    return 0
-
-
-def _say(sentence: object, code: int) -> int:
-    print(f"fruits: {sentence}", file=sys.stderr)
+        message, code = f"The run failed: {_root_cause(error)}", 1
+    else:
+        return 0
+    message = f"fruits: {message}"
+    print(message, file=sys.stderr)
+    on_failure(options, message)
     return code
 
 
 def _root_cause(error: Exception) -> str:
-    """Return the line that says most: the innermost Java exception, or the last line of a worker's traceback."""
+    """Return the most useful line: the innermost Java exception, or the last line of a worker's traceback."""
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PythonException
 
-    said = str(error)
+    text = str(error)
     if isinstance(error, Py4JJavaError):
         cause = error.java_exception
         while cause.getCause() is not None:
             cause = cause.getCause()
-        said = cause.toString()
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or [type(error).__name__]
+        text = cause.toString()
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if isinstance(error, PythonException) else lines[0]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m spark_job",
-        description="Image features of fruit photos with Spark: MobileNetV2, PCA, Parquet.",
+        prog="fruits",
+        description="Compute image features of fruit photos with Spark: MobileNetV2, then PCA, to Parquet.",
         epilog=_examples(examples[0] for examples in _EXAMPLES.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fruits {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, add, does in (
+    for name, add, purpose in (
         ("run", _add_run, "compute the features of a folder of photos"),
         ("similar", _add_similar, "find the photos of a run that look most like one photo"),
-        ("compile", _add_compile, "make the model file that a cluster runs, from weights"),
-        ("forget", _add_forget, "remove older runs now, for an erasure that cannot wait"),
-        ("demo", _add_demo, "run on photos that it draws itself"),
+        ("compile", _add_compile, "compile weights to the model file that a cluster uses"),
+        ("forget", _add_forget, "remove older runs now, for example to erase a photo"),
+        ("demo", _add_demo, "run on photos that the program draws itself"),
     ):
         command = commands.add_parser(
             name,
-            help=does,
-            description=f"{does.capitalize()}.",
+            help=purpose,
+            description=f"{purpose.capitalize()}.",
             epilog=_examples(_EXAMPLES[name]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -101,44 +117,44 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _examples(commands: Iterable[str]) -> str:
-    return "\n".join(["examples:", *(f"  python -m spark_job {command}" for command in commands)])
+    return "\n".join(["examples:", *(f"  fruits {command}" for command in commands)])
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     add = parser.add_argument
     add("--input", required=True, metavar="URI", help="photos, as LABEL/PHOTO.jpg: a folder or s3://bucket/prefix")
-    add("--output", required=True, metavar="URI", help="where runs go: a folder or s3://bucket/prefix")
+    add("--output", required=True, metavar="URI", help="where to write runs: a folder or s3://bucket/prefix")
     _add_model(parser)
     add(
         "--components",
-        default=str(defaults["components"]),
-        help="how many to keep, or the share of the variance (default: %(default)s)",
+        default=str(Settings.components),
+        help="the number of components to keep, or the share of the variance (default: %(default)s)",
     )
     add("--standardize", action="store_true", help="divide features by their standard deviation before PCA")
     add(
         "--max-rejected",
         type=float,
-        default=defaults["max_rejected"],
+        default=Settings.max_rejected,
         metavar="SHARE",
-        help="the share of unusable images above which the run fails (default: %(default)s)",
+        help="fail if more than this share of the images cannot be used (default: %(default)s)",
     )
-    add("--run-id", metavar="ID", help="the run's name (default: the time and some letters)")
-    add("--recompute", action="store_true", help="compute also what the last run has computed already")
-    add("--json", action="store_true", help="print the manifest in place of the summary")
+    add("--run-id", metavar="ID", help="the id of the run (default: the time and a random suffix)")
+    add("--recompute", action="store_true", help="compute all images, even those that the last run has computed")
+    add("--json", action="store_true", help="print the manifest instead of the summary")
     parser.set_defaults(command=_run)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
-        default="imagenet",
-        help="imagenet, random, or the path or URI of a MobileNetV2 .h5 file or compiled model (default: %(default)s)",
+        default=Settings.weights,
+        metavar="SOURCE",
+        help="imagenet, random, or the path or URI of a Keras .h5 file or a compiled model (default: %(default)s)",
     )
     parser.add_argument(
         "--engine",
-        choices=("litert", "tensorflow"),
-        default="litert",
+        choices=get_args(Engine),
+        default=Settings.engine,
         help="what runs the network (default: %(default)s)",
     )
 
@@ -146,10 +162,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_similar(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("photo", metavar="PHOTO", help="a path or s3://bucket/key")
-    add("--run", required=True, metavar="URI", help="the output of runs, for the latest of them, or one run's folder")
-    add("--weights", help="what the run was made with, where that has moved (default: what the run names)")
-    add("--k", type=int, default=5, metavar="COUNT", help="how many photos (default: %(default)s)")
-    add("--html", type=Path, metavar="FILE", help="write a page with the photos as well")
+    add("--run", required=True, metavar="URI", help="an output, for its latest run, or the folder of one run")
+    add("--weights", help="the weights of the run, if they have moved (default: those that the run names)")
+    add("--k", type=int, default=5, metavar="COUNT", help="the number of photos to find (default: %(default)s)")
+    add("--html", type=Path, metavar="FILE", help="also write a page with the photos")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_similar)
 
@@ -161,8 +177,10 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Remove older runs, and what unpublished ones left a day ago or longer; never the latest run."
-    parser.add_argument("--output", required=True, metavar="URI", help="where runs are: a folder or s3://bucket/prefix")
+    parser.description = (
+        "Remove older runs, and unpublished ones that started more than a day ago. The latest run stays."
+    )
+    parser.add_argument("--output", required=True, metavar="URI", help="an output: a folder or s3://bucket/prefix")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--keep",
@@ -176,7 +194,9 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where to (default: %(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("demo"), help="where to write photos and results (default: %(default)s)"
+    )
     parser.set_defaults(command=_demo)
 
 
@@ -213,7 +233,7 @@ def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: AR
 
 
 def _compile(options: argparse.Namespace, console: Console) -> None:
-    from spark_job import weights
+    from spark_job.network import weights
 
     with Stages(console).stage("model"):
         compiled = weights.load(options.weights, options.engine)
@@ -229,16 +249,16 @@ def _write(file: Path, content: bytes) -> None:
 
 def _forget(options: argparse.Namespace, _: Console) -> None:
     from spark_job.forget import forget
-    from spark_job.objects import Removed
-    from spark_job.store import open_store
+    from spark_job.storage import open_store
+    from spark_job.storage.base import Removed
 
     if options.keep < 1:
-        raise UserError(f"keep is {options.keep}; give 1 or more: the latest run always stays.")
+        raise UserError(f"keep is {options.keep}. Give 1 or more: the latest run always stays.")
     output = open_store(options.output)
     try:
         removed = forget(output, options.run_id, options.keep)
     except OSError as error:
-        raise RunError(f"Not all could be removed: {error}.") from error
+        raise RunError(f"Some objects could not be removed: {error}.") from error
     for run, what in removed.items():
         kind = "published" if run.published else "unpublished"
         print(f"removed {run.run_id} ({kind}, started {run.started or 'unknown'}): {what}")
@@ -247,7 +267,8 @@ def _forget(options: argparse.Namespace, _: Console) -> None:
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:
-    from spark_job import demo, weights
+    from spark_job import demo
+    from spark_job.network import weights
 
     photos = options.folder / "photos"
     with Stages(console).stage("photos"):
@@ -256,6 +277,6 @@ def _demo(options: argparse.Namespace, console: Console) -> None:
     try:
         _execute(settings, console)
     except weights.WeightsUnavailableError as error:
-        goes_on = "Going on with random weights: the job works the same, its features mean nothing."
-        console.print(f"{error}\n{goes_on}", soft_wrap=True, highlight=False)
+        notice = "Continuing with random weights: the job works the same, but its features mean nothing."
+        console.print(f"{error}\n{notice}", soft_wrap=True, highlight=False)
         _execute(dataclasses.replace(settings, weights="random"), console)

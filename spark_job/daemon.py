@@ -1,6 +1,7 @@
-"""Spark's Python daemon, with what tasks import loaded already: each worker is forked from it and starts at once.
+"""Spark's Python daemon, with the modules that tasks import already loaded, so that workers start at once.
 
-``spark.python.daemon.module`` names this module. Workers of Spark's own daemon import everything anew, out of zips.
+Spark forks its Python workers from a daemon. ``spark.python.daemon.module`` names this module. With Spark's own daemon,
+each worker would import every module again, from zip files.
 """
 
 import contextlib
@@ -11,24 +12,24 @@ import zipimport
 
 
 def prepare() -> None:
-    """Load what tasks import, and see to it that no task looks for it again."""
-    # A task has one core; and numpy's threads would not survive a fork.
+    """Import what tasks need, and keep tasks from searching for it again."""
+    # A task has one core, and numpy's threads would not survive a fork.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Zips last: pyspark is taken from where it is unpacked and compiled, if it is.
+    # Zips come last: if pyspark is also installed as files, those are already compiled.
     sys.path.sort(key=lambda place: place.endswith(".zip"))
-    # Spark invalidates import caches before each task, and Python 3.11 then reads every zip's directory, for 0.1 s a
-    # task: github.com/python/cpython/issues/103200. Zips do not change under a worker.
+    # Spark invalidates import caches before each task, and Python 3.11 then reads the directory of every zip: 0.1 s per
+    # task (github.com/python/cpython/issues/103200). The zips do not change while a worker runs.
     zipimport.zipimporter.invalidate_caches = lambda _: None  # type: ignore[method-assign, assignment]  # a patch
     for module in ("features", "pca", "sample"):
         importlib.import_module(f"spark_job.{module}")
-    from spark_job.model import quiet
+    from spark_job.network.model import quiet
 
-    with quiet(), contextlib.suppress(ImportError):  # a cluster with the other engine does without
+    with quiet(), contextlib.suppress(ImportError):  # clusters with the other engine do not have it
         importlib.import_module("ai_edge_litert.interpreter")
 
 
 def main() -> None:
-    """Be the daemon."""
+    """Run the daemon."""
     prepare()
     importlib.import_module("pyspark.daemon").manager()
 

@@ -1,9 +1,17 @@
-"""The two ways a command ends badly."""
+"""The errors that end a command, each with one sentence for the person who gave it.
+
+::
+
+    Exception
+    ├── UserError                       the user can correct it: exit code 2
+    │   └── WeightsUnavailableError     in network/weights.py
+    └── RunError                        the run failed: exit code 1
+"""
 
 
 class UserError(Exception):
-    """What was asked cannot be done: one sentence for the person who asked (exit code 2)."""
+    """The command cannot be carried out as it was given."""
 
 
 class RunError(Exception):
-    """The run was asked for rightly and failed: one sentence (exit code 1)."""
+    """The command was correct, but the run failed."""

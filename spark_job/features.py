@@ -1,4 +1,4 @@
-"""The feature stage: a plan goes in; for every image its features, or the reason why it has none, come out."""
+"""The feature stage: reads every image of a plan, and writes its features or the reason for its rejection."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -17,18 +17,20 @@ from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_job import parts
-from spark_job.images import Reason, RejectedImageError, check_size, decode
-from spark_job.model import Model, extractor
-from spark_job.objects import BadNameError, Store, UnavailableError
-from spark_job.parts import Part, Parts
-from spark_job.store import open_store
+from spark_job import tables
+from spark_job.network.images import Reason, RejectedImageError, check_size, decode
+from spark_job.network.model import CompiledNetwork, extractor
+from spark_job.storage import open_store
+from spark_job.storage.base import BadNameError, Store, UnavailableError
+from spark_job.tables import PartWriter, Table
 
-_CHUNK = 16  # at most half of what is read ahead, or the network waits for the rest of a chunk
+_CHUNK = 16  # at most half of the photos that are read ahead; otherwise the network waits for reads
 _READERS = 16
 _BYTES_AHEAD = 32 * 2**20
-_TASKS_A_CORE = 8
-_IMAGES_A_TASK = (64, 4_000)
+_TASKS_PER_CORE = 8
+_IMAGES_PER_TASK = (64, 4_000)
+REUSED_PREFIX = "reused-"
+"""How the names of files begin that hold features of an earlier run."""
 
 
 class Photo(NamedTuple):
@@ -44,122 +46,127 @@ Read = tuple[Photo, bytes | RejectedImageError, int]
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the tasks of the stage share.
+class FeatureTask:
+    """What all tasks of the stage share.
 
     Attributes
     ----------
     source
-        The URI of the store that the plan's paths are relative to.
+        The URI of the input; the plan's paths are relative to it.
     model
         The broadcast model.
     done
         Counts the images of finished tasks.
     retries
-        Counts the reads that had to be asked for again.
+        Counts the reads that had to be repeated.
     """
 
     source: str
-    model: "Broadcast[Model]"
+    model: "Broadcast[CompiledNetwork]"
     done: "Accumulator[int]"
     retries: "Accumulator[int]"
 
     @classmethod
-    def on(cls, spark: SparkSession, source: str, model: Model) -> Self:
-        """Broadcast the model, and start counting."""
+    def prepare(cls, spark: SparkSession, source: str, model: CompiledNetwork) -> Self:
+        """Broadcast the model, and set both counters to zero."""
         context = spark.sparkContext
         return cls(source, context.broadcast(model), context.accumulator(0), context.accumulator(0))
 
 
-def compute(plan: DataFrame, images: int, work: Work, features: Parts, rejected: Parts) -> dict[str, int]:
-    """Write the outcome of every image of a plan, its features or why it has none, as parts of two tables.
+def compute(plan: DataFrame, images: int, task: FeatureTask, features: Table, rejected: Table) -> dict[str, int]:
+    """Write the features of every image of a plan, or the reason for its rejection, to two tables.
 
-    Only the plan passes through Spark: each task reads its own images, many at a time, while the network works on
-    those that have arrived, and writes its own parts.
+    Only the plan passes through Spark. Each task reads its own images, many at a time, while the network works on
+    those that have arrived. It writes one file in each table.
 
     Parameters
     ----------
     plan
-        Columns PHOTOS.
+        The images to compute, with the columns of PHOTOS_SCHEMA.
     images
-        How many rows that is.
-    work
-        What the tasks need.
+        The number of rows of the plan.
+    task
+        What the tasks share.
     features, rejected
-        Where the outcomes go.
+        The tables to write.
 
     Returns
     -------
     dict of str to int
-        The rejected images by reason.
+        The number of rejected images by reason.
     """
-    if not images:  # an empty plan has no tasks, and a table without parts cannot be read
-        rejected.write("part-00000.parquet", [], parts.REJECTED)
+    if not images:  # an empty plan has no tasks, and Spark cannot read a table without files
+        rejected.write("part-00000.parquet", [], tables.REJECTED_SCHEMA)
         return {}
     tasks = task_count(images, plan.sparkSession.sparkContext.defaultParallelism)
-    task = partial(_task, work, features, rejected)
-    rows = plan.repartition(tasks).mapInArrow(task, "reason string, images long").collect()
+    run_task = partial(_run_task, task, features, rejected)
+    rows = plan.repartition(tasks).mapInArrow(run_task, "reason string, images long").collect()
     counts: Counter[str] = Counter()
     for reason, count in rows:
         counts[reason] += count
     return dict(sorted(counts.items()))
 
 
-def reuse(reused: DataFrame, features: Parts) -> None:
-    """Write the features of an earlier run as parts, beside the computed ones."""
-    reused.select(*parts.FEATURES.names).mapInArrow(partial(_reuse_task, features), "nothing long").collect()
+def reuse(reused: DataFrame, features: Table) -> None:
+    """Copy features of an earlier run to files of their own in the features table."""
+    reused.select(*tables.FEATURES_SCHEMA.names).mapInArrow(partial(_reuse_task, features), "nothing long").collect()
 
 
 def task_count(images: int, cores: int) -> int:
-    """Return a number of tasks: enough a core to even out slow ones, none so small that its start would show."""
-    smallest, largest = _IMAGES_A_TASK
-    size = min(max(images // (cores * _TASKS_A_CORE), smallest), largest)
+    """Return the number of tasks: enough to balance slow ones, but few enough to start cheaply."""
+    smallest, largest = _IMAGES_PER_TASK
+    size = min(max(images // (cores * _TASKS_PER_CORE), smallest), largest)
     return max(1, -(-images // size))
 
 
-def outcomes(work: Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield, for batches of PHOTOS, batches of OUTCOMES: the photo as it was read, and its features or a reason."""
-    store = open_store(work.source)
-    extract = extractor(work.model.value)
+def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield a batch of OUTCOMES_SCHEMA for each chunk of photos (PHOTOS_SCHEMA): features, or a reason and details."""
+    store = open_store(task.source)
+    extract, side = extractor(task.model.value), task.model.value.network.side
     photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, photos)
-        # Decoded as they come, so that a photo's bytes are let go before the next one's are taken.
-        while chunk := [(photo, _pixels(content), retries) for photo, content, retries in islice(reads, _CHUNK)]:
+        # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
+        while chunk := [(photo, _pixels(content, side), retries) for photo, content, retries in islice(reads, _CHUNK)]:
             decoded = [(photo, image) for photo, image, _ in chunk]
             pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
             yield _batch(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
-            work.done.add(len(chunk))
+            task.done.add(len(chunk))
             if again := sum(retries for _, _, retries in chunk):
-                work.retries.add(again)
+                task.retries.add(again)
 
 
-def _task(work: Work, features: Parts, rejected: Parts, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _run_task(
+    task: FeatureTask, features: Table, rejected: Table, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
     name = f"part-{_task_number():05d}.parquet"
     reasons: Counter[str] = Counter()
-    with Part(features, name, parts.FEATURES) as computed, Part(rejected, name, parts.REJECTED) as refused:
-        for batch in outcomes(work, batches):
-            is_computed = batch.column("reason").is_null()
-            computed.add(batch.filter(is_computed))
-            refused.add(batch.filter(pc.invert(is_computed)))
+    with (
+        PartWriter(features, name, tables.FEATURES_SCHEMA) as accepted_rows,
+        PartWriter(rejected, name, tables.REJECTED_SCHEMA) as rejected_rows,
+    ):
+        for batch in outcomes(task, batches):
+            is_accepted = batch.column("reason").is_null()
+            accepted_rows.add(batch.filter(is_accepted))
+            rejected_rows.add(batch.filter(pc.invert(is_accepted)))
             reasons.update(batch.column("reason").drop_null().to_pylist())
     columns = [pa.array(list(reasons), pa.string()), pa.array(list(reasons.values()), pa.int64())]
     yield pa.record_batch(columns, names=["reason", "images"])
 
 
-def _reuse_task(features: Parts, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    features.write(f"reused-{_task_number():05d}.parquet", batches, parts.FEATURES)
-    yield from ()  # Spark wants to be given something
+def _reuse_task(features: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    features.write(f"{REUSED_PREFIX}{_task_number():05d}.parquet", batches, tables.FEATURES_SCHEMA)
+    yield from ()  # mapInArrow expects an iterator
 
 
 def _task_number() -> int:
-    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside of a task
+    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside a task
 
 
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:
-    """Yield photos with their bytes and how often they were asked for again, in order, while the next are being read.
+    """Yield each photo with its bytes and the number of repeated reads, in order, while the next photos are read.
 
-    At most two reads a thread and about 32 MiB are under way or waiting, whatever the photos' sizes.
+    At most two reads per thread and about 32 MiB are in progress or waiting, whatever the sizes of the photos.
     """
     waiting: deque[tuple[Photo, Future[Read]]] = deque()
     ahead = 0
@@ -180,30 +187,32 @@ def _read(store: Store, photo: Photo) -> Read:
     except RejectedImageError as error:
         return photo, error, 0
     except OSError as error:
-        return photo, RejectedImageError(*_why(error)), error.retries if isinstance(error, UnavailableError) else 0
+        retries = error.retries if isinstance(error, UnavailableError) else 0
+        return photo, RejectedImageError(*_rejection(error)), retries
     return photo._replace(size=len(stored.data), modified=stored.modified), stored.data, stored.retries
 
 
-def _why(error: OSError) -> tuple[Reason, str]:
+def _rejection(error: OSError) -> tuple[Reason, str]:
     match error:
         case FileNotFoundError():
-            return Reason.MISSING, "it was listed, and gone when it was to be read"
+            return Reason.MISSING, "it was listed, but it was gone when the job read it"
         case PermissionError():
-            return Reason.DENIED, "the job is not allowed to read it"
+            return Reason.DENIED, "the job has no permission to read it"
         case UnavailableError(retries=retries):
-            return Reason.UNAVAILABLE, f"the storage did not give it in {retries + 1} attempts: {error}"
+            return Reason.UNAVAILABLE, f"the storage did not deliver it in {retries + 1} attempts: {error}"
         case BadNameError():
             return Reason.BAD_NAME, str(error)
     return Reason.UNREADABLE, f"reading failed: {error}"
 
 
-def _pixels(content: bytes | RejectedImageError) -> NDArray[np.uint8] | RejectedImageError:
+def _pixels(content: bytes | RejectedImageError, side: int) -> NDArray[np.uint8] | RejectedImageError:
     if isinstance(content, RejectedImageError):
         return content
     try:
-        return decode(content)
+        return decode(content, side)
     except RejectedImageError as error:
-        return RejectedImageError(error.reason, error.detail)  # the one that was raised holds on to the photo's bytes
+        # A new exception: the original one's traceback keeps the photo's bytes in memory.
+        return RejectedImageError(error.reason, error.detail)
 
 
 def _batch(
@@ -216,5 +225,5 @@ def _batch(
         else:
             rows.append((*photo, next(features), None, None))
     columns = zip(*rows, strict=True)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, parts.OUTCOMES, strict=True)]
-    return pa.record_batch(arrays, schema=parts.OUTCOMES)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, tables.OUTCOMES_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=tables.OUTCOMES_SCHEMA)

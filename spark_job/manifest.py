@@ -1,4 +1,4 @@
-"""What a published run says about itself: the content of ``manifest.json``."""
+"""The content of ``manifest.json``: the settings, counts and versions of a published run."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from spark_job.settings import Engine
 
 @dataclass(frozen=True)
 class Counts:
-    """Images by what became of them; ``found == featurised + reused + rejected``."""
+    """The number of images, in total and by outcome: ``found == featurised + reused + rejected``."""
 
     found: int
     featurised: int
@@ -19,16 +19,24 @@ class Counts:
 
     @property
     def add_up(self) -> bool:
-        """Whether every image found is accounted for exactly once."""
+        """Whether the outcomes account for every image."""
         return self.found == self.featurised + self.reused + self.rejected
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """The network that made the features.
+    """The compiled network that made the features.
 
-    ``digest`` covers the broadcast payload and the preprocessing: equal digests mean equal features.
-    ``weights`` is ``imagenet``, ``random`` or where the file came from, ``weights_sha256`` its digest.
+    Attributes
+    ----------
+    engine
+        What ran it.
+    weights, weights_sha256
+        ``imagenet``, ``random`` or the path or URI of the weights file, and the file's SHA-256 digest.
+    digest
+        Covers the broadcast payload and the preprocessing: equal digests mean equal features.
+    preprocessing
+        How photos were prepared.
     """
 
     engine: Engine
@@ -39,16 +47,16 @@ class ModelRecord:
 
     @property
     def meaningless(self) -> bool:
-        """Whether the weights are random, so that features show that the job works and nothing about fruit."""
+        """Whether the weights are random. The features then show that the job works, but nothing about fruit."""
         return self.weights == "random"
 
 
 @dataclass(frozen=True)
 class PcaRecord:
-    """The reduction: how many components, how much variance they keep, how well labels hold together.
+    """The number of components, the share of the variance that they keep, and the agreement of labels.
 
-    The agreements are the shares of sampled images whose nearest other image has the same label (leave-one-out
-    1-NN, Euclidean); None where fewer than two labels or images make the question empty.
+    An agreement is the share of the sampled images whose nearest other image has the same label (leave-one-out 1-NN,
+    Euclidean), before and after PCA. It is None if there are fewer than two labels or images.
     """
 
     components: int
@@ -63,8 +71,8 @@ class PcaRecord:
 class Manifest:
     """One published run.
 
-    Times are UTC in ISO 8601; ``seconds`` is by stage, in the order they ran; ``retries`` counts the reads of photos
-    that the storage had to be asked for again.
+    Times are UTC, in ISO 8601. ``seconds`` is by stage, in the order of the stages. ``retries`` counts the reads of
+    photos that had to be repeated.
     """
 
     run_id: str
@@ -90,7 +98,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what :meth:`to_json` wrote; KeyError or TypeError where it is something else."""
+        """Read what :meth:`to_json` wrote; raise ValueError, KeyError or TypeError if the text is anything else."""
         fields = json.loads(text)
         fields["counts"] = Counts(**fields["counts"])
         fields["model"] = ModelRecord(**fields["model"])

@@ -1,4 +1,7 @@
-"""Exact PCA from partial sums: moments that merge, and the eigenvectors of their covariance. Pure numpy, float64."""
+"""Exact PCA from partial sums: moments that can be merged, and the eigenvectors of their covariance.
+
+Pure numpy, in float64.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +17,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and scatter of some rows.
+    """Count, mean and scatter matrix of a set of rows.
 
-    ``mean`` has shape (d,); ``scatter``, shape (d, d), is the sum of the outer products of the centred rows.
+    Attributes
+    ----------
+    count
+        The number of rows.
+    mean
+        Shape (d,).
+    scatter
+        Shape (d, d): the sum of the outer products of the centred rows.
     """
 
     count: int
@@ -32,10 +42,10 @@ class Moments:
         return cls(len(rows), mean, rows.T @ rows)
 
     def merge(self, other: "Moments") -> "Moments":
-        """Return the moments of both sets of rows.
+        """Return the moments of both sets of rows together.
 
-        Pairwise update of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance": it adds
-        scatters around their own means, so that a mean far from zero costs no digits.
+        Pairwise update of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance". Each
+        scatter matrix is centred on its own mean, so a mean far from zero costs no precision.
         """
         count = self.count + other.count
         shift = other.mean - self.mean
@@ -48,44 +58,51 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Components:
-    """Fitted principal components.
+class FittedPca:
+    """A fitted PCA, which keeps k components of d features.
 
-    ``mean`` and ``scale``, shape (d,), centre and divide a row; ``axes``, shape (d, k), has one unit component a
-    column; ``ratio``, shape (d,), is the share of the variance of every component, kept or not, descending.
+    Attributes
+    ----------
+    mean, scale
+        Shape (d,): subtracted from a row, and then divided by.
+    components
+        Shape (d, k), one component of length 1 per column. (scikit-learn's ``components_`` is the transpose.)
+    explained_variance_ratio
+        Shape (d,): the share of the variance that each component explains, kept or not, in descending order.
     """
 
     mean: Array
     scale: Array
-    axes: Array
-    ratio: Array
+    components: Array
+    explained_variance_ratio: Array
 
     @property
     def k(self) -> int:
-        """How many components are kept."""
-        return self.axes.shape[1]
+        """The number of components that are kept."""
+        return self.components.shape[1]
 
     @cached_property
     def variance_kept(self) -> float:
         """The share of the variance that the kept components explain."""
-        return float(self.ratio[: self.k].sum())
+        return float(self.explained_variance_ratio[: self.k].sum())
 
     def project(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Return rows of shape (n, d) on the components, shape (n, k)."""
-        return (((rows - self.mean) / self.scale) @ self.axes).astype(np.float32)
+        """Return the values of rows of shape (n, d) on the components, shape (n, k)."""
+        return (((rows - self.mean) / self.scale) @ self.components).astype(np.float32)
 
 
-def principal_components(moments: Moments, components: int | float, standardize: bool = False) -> Components:
-    """Return the components of the rows that the moments summarise.
+def fit(moments: Moments, n_components: int | float, standardize: bool = False) -> FittedPca:
+    """Fit PCA to the rows that the moments summarise. Time is O(d^3), whatever the number of rows.
 
     Parameters
     ----------
     moments
         Of n >= 2 rows of d features.
-    components
-        How many to keep, at most min(n, d), or, below 1, the share of the variance to keep.
+    n_components
+        The number of components to keep, at most min(n, d). A value below 1 is the share of the variance to keep.
     standardize
-        Whether to divide each feature by its (n - 1) standard deviation first. Constant features count nothing.
+        Whether to divide each feature by its standard deviation (n - 1 degrees of freedom) first. Constant features
+        then have no weight.
 
     Raises
     ------
@@ -94,11 +111,11 @@ def principal_components(moments: Moments, components: int | float, standardize:
 
     Notes
     -----
-    Signs are fixed as in scikit-learn's ``svd_flip``: the largest loading of each component is positive.
+    The sign of each component makes its largest loading positive, as scikit-learn's ``svd_flip`` does.
     """
     if moments.count < 2:
-        raise UserError(f"PCA needs at least 2 images with features, and there are {moments.count}.")
-    check_count(components, moments.count, len(moments.mean))
+        raise UserError(f"PCA needs at least 2 images with features, but there are {moments.count}.")
+    check_count(n_components, moments.count, len(moments.mean))
     covariance = moments.scatter / (moments.count - 1)
     scale = np.ones(len(covariance))
     if standardize:
@@ -106,30 +123,31 @@ def principal_components(moments: Moments, components: int | float, standardize:
         varies = deviation > np.finfo(np.float64).eps * np.abs(moments.mean)
         scale[varies] = deviation[varies]
         covariance = np.where(np.outer(varies, varies), covariance / np.outer(scale, scale), 0.0)
-    variance, axes = np.linalg.eigh(covariance)
-    variance, axes = np.clip(variance[::-1], 0, None), axes[:, ::-1]
+    variance, components = np.linalg.eigh(covariance)
+    variance, components = np.clip(variance[::-1], 0, None), components[:, ::-1]
     total = variance.sum()
     ratio = variance / total if total > 0 else np.zeros_like(variance)
-    k = _kept(ratio, components, limit=min(moments.count, len(ratio)))
-    return Components(moments.mean, scale, _fix_signs(axes[:, :k]), ratio)
+    k = _kept(ratio, n_components, limit=min(moments.count, len(ratio)))
+    return FittedPca(moments.mean, scale, _fix_signs(components[:, :k]), ratio)
 
 
-def check_count(components: int | float, images: int, features: int) -> None:
-    """Refuse more components than there can be: UserError if ``components`` is above min(images, features)."""
-    if components > min(images, features):
+def check_count(n_components: int | float, images: int, features: int) -> None:
+    """Raise UserError if there are to be more than min(images, features) components."""
+    if n_components > min(images, features):
         raise UserError(
-            f"{components} components are more than {images:,} images of {features:,} features can have; "
-            f"give at most {min(images, features):,}, or a share of the variance such as 0.95."
+            f"{n_components} components are more than {images:,} images of {features:,} features can have. "
+            f"Give at most {min(images, features):,}, or a share of the variance such as 0.95."
         )
 
 
-def _kept(ratio: Array, components: int | float, limit: int) -> int:
-    if components >= 1:
-        return int(components)
-    enough = np.cumsum(ratio) >= components - 1e-12
+def _kept(ratio: Array, n_components: int | float, limit: int) -> int:
+    """Return the number of components to keep."""
+    if n_components >= 1:
+        return int(n_components)
+    enough = np.cumsum(ratio) >= n_components - 1e-12
     return min(int(np.argmax(enough)) + 1, limit) if enough.any() else 1
 
 
-def _fix_signs(axes: Array) -> Array:
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return np.ascontiguousarray(axes * np.where(largest < 0, -1.0, 1.0))
+def _fix_signs(components: Array) -> Array:
+    largest = components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])]
+    return np.ascontiguousarray(components * np.where(largest < 0, -1.0, 1.0))

@@ -8,32 +8,33 @@ from numpy.typing import NDArray
 
 
 def agreement(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | None:
-    """Return how well labels hold together: the share of rows whose nearest other row has the same label.
+    """Return the agreement of labels: the share of rows whose nearest other row has the same label.
 
     Parameters
     ----------
     vectors
-        Shape (n, d); Euclidean distances, n x n of them at once.
+        Shape (n, d). The distances are Euclidean, and all n x n of them are in memory at once.
     labels
-        One a row.
+        One per row.
 
     Returns
     -------
     float or None
-        From 0 to 1; None where there are fewer than two labels or two rows, and so no question.
+        From 0 to 1, or None if there are fewer than two labels or rows.
     """
     if len(set(labels)) < 2:
         return None
     named = np.array([label or "" for label in labels])
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)  # a far mean would cost the small distances their digits
+    # A mean far from zero would cost small distances their precision.
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
     squares = np.einsum("ij,ij->i", centred, centred)
-    distances = squares - 2.0 * (centred @ centred.T)  # the row's own square changes no order
+    distances = squares - 2.0 * (centred @ centred.T)  # without the row's own square, which changes no order
     np.fill_diagonal(distances, np.inf)
     return float((named[distances.argmin(axis=1)] == named).mean())
 
 
 def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the rows nearest to a query, the nearest first.
+    """Return the rows that are nearest to a query, the nearest first.
 
     Parameters
     ----------
@@ -42,12 +43,12 @@ def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray
     vectors
         Shape (n, d).
     k
-        How many; all n where there are fewer.
+        The number of rows to return; all n if there are fewer.
 
     Returns
     -------
     tuple of ndarray
-        Their indices and their Euclidean distances, shape (min(k, n),) each; of equal ones the first row comes first.
+        Indices and Euclidean distances, each of shape (min(k, n),). Equal distances keep the order of the rows.
     """
     distances = np.linalg.norm(vectors - query, axis=1).astype(np.float64)
     rows = np.argsort(distances, kind="stable")[:k]

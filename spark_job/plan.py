@@ -1,6 +1,5 @@
-"""What there is to compute: the images of the input, and which of them an earlier run has computed already."""
+"""Lists the images of the input, and finds those whose features an earlier run has computed already."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,18 +10,18 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_job.errors import UserError
-from spark_job.objects import Store
-from spark_job.parts import PHOTOS
-from spark_job.store import open_store
+from spark_job.network.images import SUFFIXES
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
+from spark_job.tables import PHOTOS_SCHEMA
 
-_IMAGE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
-_TASKS_A_CORE = 4
-_SAME = ["path", "size", "modified"]
+_TASKS_PER_CORE = 4
+_IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a new photo
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run, each in exactly one of ``new`` (columns PHOTOS) and ``reused`` (with ``features``)."""
+    """The images of a run. Each is either in ``new`` (PHOTOS_SCHEMA) or in ``reused`` (FEATURES_SCHEMA)."""
 
     new: DataFrame
     reused: DataFrame | None
@@ -36,20 +35,20 @@ def check(store: Store) -> list[str]:
     Raises
     ------
     UserError
-        If the place does not exist or cannot be listed.
+        If the input does not exist or cannot be listed.
     """
     try:
         return store.folders()
     except FileNotFoundError as error:
-        raise UserError(f"The input {store.uri} does not exist; give a folder or an S3 prefix with photos.") from error
+        raise UserError(f"The input {store.uri} does not exist. Give a folder or an S3 prefix with photos.") from error
     except NotADirectoryError as error:
-        raise UserError(f"The input {store.uri} is a file; give the folder that the photos are in.") from error
+        raise UserError(f"The input {store.uri} is a file. Give the folder that holds the photos.") from error
     except OSError as error:
         raise UserError(f"The input {store.uri} cannot be listed: {error}.") from error
 
 
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
-    """Return the images below a store, folders spread over Spark's tasks, so that the driver never holds the list."""
+    """Return the images below a store. Spark's tasks list one folder each, so the driver never holds the whole list."""
     folders = [None, *check(store)]
     uri = store.uri
 
@@ -59,22 +58,22 @@ def list_images(spark: SparkSession, store: Store) -> DataFrame:
                 for listed in open_store(uri).listing(folders[number]):
                     yield _images(listed)
 
-    tasks = min(len(folders), _TASKS_A_CORE * spark.sparkContext.defaultParallelism)
-    # Not spark.range, which starts Scala's reflection: 0.3 s.
+    tasks = min(len(folders), _TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
+    # spark.range would take 0.3 s longer, because it loads Scala's reflection.
     numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", {"end": len(folders), "tasks": tasks})
-    return numbers.mapInArrow(task, from_arrow_schema(PHOTOS))
+    return numbers.mapInArrow(task, from_arrow_schema(PHOTOS_SCHEMA))
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows of a listing that are images, with their labels."""
+    """Return the images of a listing, with their labels."""
     paths = listed.column("path").to_pylist()
-    chosen = listed.filter(pa.array([bool(_IMAGE.search(path)) for path in paths], pa.bool_()))
+    chosen = listed.filter(pa.array([path.lower().endswith(SUFFIXES) for path in paths], pa.bool_()))
     labels = pa.array([label_of(path) for path in chosen.column("path").to_pylist()], pa.string())
-    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS)
+    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS_SCHEMA)
 
 
 def label_of(path: str) -> str | None:
-    """Return the name of the folder that a photo is in; None where it is in none, or in one without a name."""
+    """Return the name of the folder that holds a photo, or None if there is no folder or it has no name."""
     return path.split("/")[-2] or None if "/" in path else None
 
 
@@ -84,7 +83,7 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
     Parameters
     ----------
     photos
-        From :func:`list_images`; it is cached, so that every stage sees one listing.
+        From :func:`list_images`. The result is cached, so that every stage sees the same listing.
     earlier
         The ``features`` table of the run to reuse, or None.
 
@@ -96,16 +95,16 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
     columns = photos.columns
     is_new = F.lit(True)
     if earlier:
-        known = earlier.select(*_SAME).distinct()  # a task that was tried again may have written an image twice
-        photos = photos.join(known.withColumn("known", F.lit(True)), _SAME, "left")
+        known = earlier.select(*_IDENTITY).distinct()  # a task that ran twice may have written an image twice
+        photos = photos.join(known.withColumn("known", F.lit(True)), _IDENTITY, "left")
         is_new = F.col("known").isNull()
     photos = photos.select(*columns, is_new.alias("is_new"))
     photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
     found, to_compute = photos.agg(F.count("*"), F.count_if("is_new")).collect()[0]
     if not found:
         raise UserError(
-            f"There is no image in {store.uri}; photos end in .jpg, .jpeg, .png or .webp, in any folder below it."
+            f"There is no image in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
         )
     new = photos.filter("is_new").drop("is_new")
-    reused = earlier.join(photos.filter("not is_new").select(_SAME), _SAME, "left_semi") if earlier else None
+    reused = earlier.join(photos.filter("not is_new").select(_IDENTITY), _IDENTITY, "left_semi") if earlier else None
     return Plan(new, reused, found, to_compute)

@@ -1,4 +1,4 @@
-"""One run, from top to bottom."""
+"""One run, from start to end."""
 
 import platform
 from concurrent.futures import ThreadPoolExecutor
@@ -11,69 +11,79 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from spark_job import __version__, features, parts, pca, plan, publish, report, sample, session, weights
+from spark_job import __version__, features, pca, plan, report, runs, sample, session, tables
 from spark_job.errors import RunError
+from spark_job.features import FeatureTask
 from spark_job.manifest import Counts, Manifest, PcaRecord
-from spark_job.model import FEATURES, Model
-from spark_job.moments import Components, check_count
-from spark_job.objects import Store
+from spark_job.moments import FittedPca, check_count
+from spark_job.network import MOBILENET_V2, Network, weights
+from spark_job.network.model import CompiledNetwork
 from spark_job.plan import Plan
 from spark_job.progress import Stages
-from spark_job.publish import RunFolder
+from spark_job.runs import RunFolder
+from spark_job.sample import Sample
 from spark_job.settings import Settings
-from spark_job.store import open_store
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
 
 _REJECTED_SHOWN = 50
 _LIBRARIES = ("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy", "pyarrow", "pillow", "obstore")
 
 
-def run(settings: Settings, stages: Stages) -> Manifest:
-    """Compute, reduce and publish the features of every image of the input.
+def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> Manifest:
+    """Compute the features of every image of the input, reduce them with PCA, and publish both.
+
+    Parameters
+    ----------
+    settings
+        What to compute, and from what.
+    stages
+        Times the stages, and shows their progress.
+    network
+        The network that computes the features.
 
     Raises
     ------
     UserError
-        If what the settings ask for cannot be done.
+        If the settings cannot be carried out.
     RunError
-        If too many images were rejected, or the images do not add up.
+        If too many images were rejected, or if the counts do not account for every image.
     """
     started = datetime.now(UTC)
     source, output = open_store(settings.input), open_store(settings.output)
     folder = RunFolder(output, settings.run_id)
     plan.check(source)
     with stages.stage("model"):
-        network = weights.load(settings.weights, settings.engine)
+        model = weights.load(settings.weights, settings.engine, network)
     with stages.stage("spark"):
         spark = session.start(output.uri)
         context = spark.sparkContext
     with stages.stage("plan"):
-        earlier = None if settings.recompute else _reusable(output, network)
+        earlier = None if settings.recompute else _reusable(output, model)
         todo = _plan(spark, source, output, earlier)
-        check_count(settings.components, todo.found, FEATURES)
+        check_count(settings.components, todo.found, network.feature_count)
         folder.claim(_iso(started))
-    work = features.Work.on(spark, source.uri, network)
-    with stages.stage("features", todo.to_compute, lambda: work.done.value):
-        written = folder.table("features")
-        rejected = features.compute(todo.new, todo.to_compute, work, written, folder.table("rejected"))
+    task = FeatureTask.prepare(spark, source.uri, model)
+    with stages.stage("features", todo.to_compute, lambda: task.done.value):
+        table = folder.table(runs.FEATURES)
+        rejected = features.compute(todo.new, todo.to_compute, task, table, folder.table(runs.REJECTED))
         _check_rejected(rejected, todo.found, settings.max_rejected, folder)
         if todo.reused is not None:
-            features.reuse(todo.reused, written)
+            features.reuse(todo.reused, table)
     with stages.stage("pca"):
-        components = pca.fit(context, written, settings.components, settings.standardize)
+        fitted = pca.fit(context, table, settings.components, settings.standardize)
     with ThreadPoolExecutor() as pool:
-        # Both take Spark's driver a while, in which the executors can do the rest.
-        saved = pool.submit(pca.pipeline(spark, components).save, folder.uri("model"))
-        counted = pool.submit(_labels, spark, folder)
+        # Both keep Spark's driver busy for a while, in which the executors can compute the projection.
+        saved = pool.submit(pca.pipeline(spark, fitted).save, folder.uri(runs.MODEL))
+        counted = pool.submit(_count, spark, folder)
         with stages.stage("projection"):
-            pca.project(context, written, components, folder.table("pca"))
+            pca.project(context, table, fitted, folder.table(runs.PCA))
         with stages.stage("report"):
-            drawn = sample.draw(context, written, components)
+            drawn = sample.draw(context, table, fitted)
             points = drawn.points(source)
-            record = _pca_record(settings, components, drawn)
+            record = _pca_record(settings, fitted, drawn)
             examples = _examples(spark, folder) if rejected else []
-            labels = counted.result()
-            reused = todo.found - todo.to_compute
-            counts = Counts(todo.found, sum(labels.values()) - reused, reused, sum(rejected.values()))
+            labels, featurised, reused = counted.result()
             saved.result()
     manifest = Manifest(
         run_id=settings.run_id,
@@ -82,60 +92,69 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         input=source.uri,
         output=output.uri,
         settings=asdict(settings),
-        counts=counts,
+        counts=Counts(todo.found, featurised, reused, sum(rejected.values())),
         rejected=rejected,
         labels=labels,
-        model=network.record,
+        model=model.record,
         pca=record,
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
         versions=_versions(spark),
         reused_from=earlier,
-        retries=work.retries.value,
+        retries=task.retries.value,
     )
-    folder.publish(manifest, report.render(manifest, components.ratio.tolist(), points, examples))
+    folder.publish(manifest, report.render(manifest, fitted.explained_variance_ratio.tolist(), points, examples))
     return manifest
 
 
-def _reusable(output: Store, network: Model) -> str | None:
-    """Return the id of the last published run, if its features are those that this model would compute."""
-    last = publish.latest(output)
-    return last.run_id if last and last.model.digest == network.digest else None
+def _reusable(output: Store, model: CompiledNetwork) -> str | None:
+    """Return the id of the last published run if this run would compute the same features, in the same columns."""
+    last = runs.latest(output)
+    if last is None or last.model.digest != model.digest:
+        return None
+    is_current = RunFolder(output, last.run_id).features_schema == tables.FEATURES_SCHEMA_VERSION
+    return last.run_id if is_current else None
 
 
 def _plan(spark: SparkSession, source: Store, output: Store, earlier: str | None) -> Plan:
     photos = plan.list_images(spark, source)
-    known = _table(spark, RunFolder(output, earlier), "features", parts.FEATURES) if earlier else None
+    known = _read(spark, RunFolder(output, earlier), runs.FEATURES, tables.FEATURES_SCHEMA) if earlier else None
     return plan.make(photos, known, source)
 
 
-def _table(spark: SparkSession, folder: RunFolder, name: str, schema: pa.Schema) -> DataFrame:
-    """Return a table of a run; Spark would find its columns out as well, and start a job for it."""
+def _read(spark: SparkSession, folder: RunFolder, name: str, schema: pa.Schema) -> DataFrame:
+    """Return a table of a run. Without the schema, Spark would start a job to find it."""
     return spark.read.schema(from_arrow_schema(schema)).parquet(folder.uri(name))
 
 
 def _check_rejected(reasons: dict[str, int], found: int, allowed: float, folder: RunFolder) -> None:
-    """Fail the run if too many images were rejected; the table stays to be read."""
+    """Raise RunError if too many images were rejected. The table of rejected images stays, so that it can be read."""
     rejected = sum(reasons.values())
     if rejected > allowed * found or rejected == found:
-        spread = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise RunError(
-            f"{rejected:,} of {found:,} images were rejected ({spread}), more than the allowed share of {allowed:g}; "
-            f"see {folder.uri('rejected')} for each, then mend the images or allow more with --max-rejected."
+            f"{rejected:,} of {found:,} images were rejected ({counts}), more than the allowed share of {allowed:g}. "
+            f"{folder.uri(runs.REJECTED)} lists them. Fix the images, or allow more with --max-rejected."
         )
 
 
-def _labels(spark: SparkSession, folder: RunFolder) -> dict[str, int]:
-    """Count what was written, by label; a photo that is there twice counts once."""
-    photos = _table(spark, folder, "features", parts.FEATURES).select("path", "label").distinct()
-    rows = photos.groupBy(F.coalesce("label", F.lit("")).alias("label")).count().collect()
-    return {row["label"]: row["count"] for row in sorted(rows)}
+def _count(spark: SparkSession, folder: RunFolder) -> tuple[dict[str, int], int, int]:
+    """Count the photos of the features table: by label, computed, reused. A photo that is there twice counts once."""
+    table = _read(spark, folder, runs.FEATURES, tables.FEATURES_SCHEMA)
+    label = F.coalesce("label", F.lit("")).alias("label")
+    is_reused = F.col("_metadata.file_name").startswith(features.REUSED_PREFIX).alias("is_reused")
+    rows = table.select("path", label, is_reused).distinct().groupBy("label", "is_reused").count().collect()
+    labels: dict[str, int] = {}
+    for row in sorted(rows):
+        labels[row["label"]] = labels.get(row["label"], 0) + row["count"]
+    reused = sum(row["count"] for row in rows if row["is_reused"])
+    return labels, sum(labels.values()) - reused, reused
 
 
-def _pca_record(settings: Settings, components: Components, drawn: sample.Sample) -> PcaRecord:
+def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaRecord:
     return PcaRecord(
-        components=components.k,
-        variance_kept=components.variance_kept,
+        components=fitted.k,
+        variance_kept=fitted.variance_kept,
         standardized=settings.standardize,
         agreement_features=drawn.agreement_features,
         agreement_components=drawn.agreement_components,
@@ -144,7 +163,7 @@ def _pca_record(settings: Settings, components: Components, drawn: sample.Sample
 
 
 def _examples(spark: SparkSession, folder: RunFolder) -> list[report.RejectedImage]:
-    table = _table(spark, folder, "rejected", parts.REJECTED)
+    table = _read(spark, folder, runs.REJECTED, tables.REJECTED_SCHEMA)
     rows = table.orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
     return [report.RejectedImage(row.path, row.reason, row.detail) for row in rows]
 
@@ -154,7 +173,7 @@ def _versions(spark: SparkSession) -> dict[str, str]:
     for library in _LIBRARIES:
         try:
             versions[library] = version(library)
-        except PackageNotFoundError:  # a cluster without TensorFlow, a machine with the other build of it
+        except PackageNotFoundError:  # clusters have no TensorFlow, and laptops have only one of its two builds
             continue
     return versions
 

@@ -1,4 +1,4 @@
-"""A sample of a run's images, small enough for the driver: what the report draws and measures."""
+"""A sample of a run's images that fits in the driver's memory. The report is made from it."""
 
 import hashlib
 import heapq
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 
-from spark_job import parts
-from spark_job.images import RejectedImageError, thumbnail
-from spark_job.moments import Components
+from spark_job import tables
+from spark_job.moments import FittedPca
 from spark_job.neighbours import agreement
-from spark_job.objects import Store
-from spark_job.parts import Parts
-from spark_job.pca import matrix
+from spark_job.network.images import RejectedImageError, thumbnail
 from spark_job.report import Point
+from spark_job.storage.base import Store
+from spark_job.tables import Table, matrix
 
 _ROWS = 2_000
 _THUMBNAILS = 60
@@ -27,7 +26,7 @@ _THUMBNAILS = 60
 
 @dataclass(frozen=True)
 class Sample:
-    """Sampled images: ``features`` has shape (n, 1280), ``projected`` (n, k)."""
+    """The sampled images: ``features`` has shape (n, feature_count), ``projected`` has shape (n, k)."""
 
     paths: list[str]
     labels: list[str | None]
@@ -36,17 +35,17 @@ class Sample:
 
     @property
     def agreement_features(self) -> float | None:
-        """How well labels hold together before PCA."""
+        """The agreement of labels before PCA, see :func:`spark_job.neighbours.agreement`."""
         return agreement(self.features, self.labels)
 
     @property
     def agreement_components(self) -> float | None:
-        """How well labels hold together after PCA."""
+        """The agreement of labels after PCA."""
         return agreement(self.projected, self.labels)
 
     def points(self, source: Store) -> list[Point]:
-        """Return the sample on its first two components, with thumbnails of as many labels as possible."""
-        chosen = self._one_a_label_first()[:_THUMBNAILS]
+        """Return the sample on the first two components. Up to 60 points have thumbnails, spread over the labels."""
+        chosen = self._one_per_label_first()[:_THUMBNAILS]
         pictures = {index: _thumbnail(source, self.paths[index]) for index in chosen}
         plane = np.pad(self.projected, ((0, 0), (0, 1)))[:, :2]
         return [
@@ -54,7 +53,7 @@ class Sample:
             for index, (path, label, (x, y)) in enumerate(zip(self.paths, self.labels, plane, strict=True))
         ]
 
-    def _one_a_label_first(self) -> list[int]:
+    def _one_per_label_first(self) -> list[int]:
         """Return all indices: the first image of each label, then the second of each, and so on."""
         seen: dict[str | None, int] = {}
         turns = []
@@ -64,18 +63,18 @@ class Sample:
         return [index for _, index in sorted(turns)]
 
 
-def draw(context: SparkContext, features: Parts, components: Components) -> Sample:
-    """Return at most 2,000 images, those whose paths hash lowest: equal inputs give equal samples."""
+def draw(context: SparkContext, features: Table, fitted: FittedPca) -> Sample:
+    """Return the 2,000 images whose paths have the lowest hashes, so that equal inputs give equal samples."""
     paths = features.spread(context).map(partial(_lowest_paths, features)).treeReduce(_lowest)
     chosen = context.broadcast(frozenset(paths))
     rows = pa.concat_tables(features.spread(context).map(partial(_rows, features, chosen)).collect())
     place = {path: row for row, path in enumerate(rows.column("path").to_pylist())}
     rows = rows.take(pa.array([place[path] for path in paths], pa.int64()))
     vectors = matrix(rows.column("features").combine_chunks())
-    return Sample(paths, rows.column("label").to_pylist(), vectors, components.project(vectors))
+    return Sample(paths, rows.column("label").to_pylist(), vectors, fitted.project(vectors))
 
 
-def _lowest_paths(features: Parts, name: str) -> list[str]:
+def _lowest_paths(features: Table, name: str) -> list[str]:
     return _lowest(*(batch.column("path").to_pylist() for batch in features.read(name, ["path"])))
 
 
@@ -87,9 +86,9 @@ def _hash(path: str) -> bytes:
     return hashlib.blake2b(path.encode(), digest_size=8).digest()
 
 
-def _rows(features: Parts, chosen: "Broadcast[frozenset[str]]", name: str) -> pa.Table:
+def _rows(features: Table, chosen: "Broadcast[frozenset[str]]", name: str) -> pa.Table:
     columns = ["path", "label", "features"]
-    schema = pa.schema([parts.FEATURES.field(column) for column in columns])
+    schema = pa.schema([tables.FEATURES_SCHEMA.field(column) for column in columns])
     batches = (batch.cast(schema) for batch in features.read(name, columns))
     return pa.Table.from_batches(
         (batch.filter(_is_in(batch.column("path"), chosen.value)) for batch in batches), schema
@@ -103,5 +102,5 @@ def _is_in(paths: pa.Array, chosen: frozenset[str]) -> pa.Array:
 def _thumbnail(source: Store, path: str) -> bytes | None:
     try:
         return thumbnail(source.read(path).data)
-    except (OSError, RejectedImageError):  # it was there a moment ago; the map can do without
+    except (OSError, RejectedImageError):  # the photo is gone; the report works without its thumbnail
         return None

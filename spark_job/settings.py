@@ -1,4 +1,4 @@
-"""What a run is asked to do, checked before anything starts."""
+"""The settings of a run, and their valid values. They are checked before anything starts."""
 
 import re
 import secrets
@@ -10,16 +10,17 @@ from spark_job.errors import UserError
 
 Engine = Literal["litert", "tensorflow"]
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""Valid run ids."""
 
 
 def new_run_id() -> str:
-    """Return an id that sorts by time and that no other run will draw."""
+    """Return a new id. Ids sort by time, and a random suffix makes them unique."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 def parse_components(text: str) -> int | float:
-    """Read a number of components (``200``) or a share of the variance to keep (``0.95``), as scikit-learn does.
+    """Parse a number of components (``200``) or a share of the variance to keep (``0.95``), as scikit-learn does.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def parse_components(text: str) -> int | float:
     if (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value < 1):
         return value
     raise UserError(
-        f"components is {text}; give a number of components such as 200, or the share of the variance to keep, "
+        f"components is {text}. Give a number of components such as 200, or the share of the variance to keep, "
         "above 0 and below 1, such as 0.95."
     )
 
@@ -45,26 +46,26 @@ class Settings:
     Parameters
     ----------
     input, output
-        A local folder or ``s3://bucket/prefix``.
+        Local folders or ``s3://bucket/prefix``.
     weights
         ``imagenet`` (Keras's official file), ``random``, or the path or URI of a weights file or compiled model.
     engine
         What runs the network: ``litert`` or ``tensorflow``.
     components
-        How many principal components to keep, or, below 1, the share of the variance.
+        The number of principal components to keep. A value below 1 is the share of the variance to keep.
     standardize
         Whether to divide each feature by its standard deviation before PCA.
     max_rejected
-        The share of rejected images above which the run fails, from 0 to 1.
+        The run fails if more than this share of the images is rejected; from 0 to 1.
     run_id
-        The name of the run; a new one by default.
+        The id of the run; a new one by default.
     recompute
-        Whether to compute every image, even those that an earlier run has.
+        Whether to compute all images, even those whose features an earlier run has computed.
 
     Raises
     ------
     UserError
-        If a value is out of range.
+        If a value is invalid.
     """
 
     input: str
@@ -80,14 +81,14 @@ class Settings:
     def __post_init__(self) -> None:
         parse_components(str(self.components))
         if self.engine not in get_args(Engine):
-            raise UserError(f"engine is {self.engine}; give one of {', '.join(get_args(Engine))}.")
+            raise UserError(f"engine is {self.engine}. Give one of {', '.join(get_args(Engine))}.")
         if not 0 <= self.max_rejected <= 1:
-            raise UserError(f"max-rejected is {self.max_rejected}; give a share of the images from 0 to 1.")
-        if not _RUN_ID.fullmatch(self.run_id):
+            raise UserError(f"max-rejected is {self.max_rejected}. Give a share of the images, from 0 to 1.")
+        if not RUN_ID.fullmatch(self.run_id):
             raise UserError(
-                f"run-id is {self.run_id!r}; give at most 128 letters, digits, dots, dashes and underscores, "
+                f"run-id is {self.run_id!r}. Give at most 128 letters, digits, dots, dashes and underscores, "
                 "the first one a letter or a digit."
             )
         for name in ("input", "output", "weights"):
             if not getattr(self, name).strip():
-                raise UserError(f"{name} is empty; give a path or an S3 URI.")
+                raise UserError(f"{name} is empty. Give a path or an S3 URI.")

@@ -1,11 +1,10 @@
-"""The photos of a published run that look most like one photo, without Spark."""
+"""Finds the photos of a published run that look most like one photo. It needs no Spark."""
 
 import base64
 import dataclasses
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,18 +13,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spark_job import publish, report, weights
+from spark_job import report, runs
 from spark_job.errors import UserError
-from spark_job.images import PREPROCESSING, RejectedImageError, check_size, decode, thumbnail
 from spark_job.manifest import Manifest
-from spark_job.model import Model, extractor
-from spark_job.moments import Components
+from spark_job.moments import FittedPca
 from spark_job.neighbours import nearest
-from spark_job.objects import Store
-from spark_job.store import open_store
+from spark_job.network import MOBILENET_V2, Network
+from spark_job.network.images import RejectedImageError, check_size, decode, thumbnail
+from spark_job.network.model import CompiledNetwork, extractor
+from spark_job.network.weights import load
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
+from spark_job.tables import Table, matrix
 
 _READERS = 8
 _PICTURE_SIDE = 192
@@ -33,7 +34,7 @@ _PICTURE_SIDE = 192
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A photo of the run, and its Euclidean distance from the one asked about, on the run's components."""
+    """A photo of the run, and its Euclidean distance from the given photo, measured on the run's components."""
 
     path: str
     label: str | None
@@ -42,7 +43,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found: ``neighbours`` has the nearest first."""
+    """The result of a search; ``neighbours`` has the nearest first."""
 
     photo: str
     run: Manifest
@@ -50,17 +51,17 @@ class Found:
 
     @property
     def vote(self) -> tuple[str, int]:
-        """The label of most neighbours, and of how many; between equals, that of the nearer."""
+        """The label that most neighbours have, and how many have it. In a draw, the label of the nearest wins."""
         return Counter(neighbour.label or report.NO_LABEL for neighbour in self.neighbours).most_common(1)[0]
 
     def to_json(self) -> str:
-        """Return what was found as indented JSON."""
-        said = {"photo": self.photo, "run": self.run.run_id, "weights": self.run.model.weights}
+        """Return the result as indented JSON."""
+        about = {"photo": self.photo, "run": self.run.run_id, "weights": self.run.model.weights}
         neighbours = [dataclasses.asdict(neighbour) for neighbour in self.neighbours]
-        return json.dumps(said | {"neighbours": neighbours}, indent=2, ensure_ascii=False)
+        return json.dumps(about | {"neighbours": neighbours}, indent=2, ensure_ascii=False)
 
 
-def search(photo: str, run: str, network: str | None = None, k: int = 5) -> Found:
+def search(photo: str, run: str, weights: str | None = None, k: int = 5, network: Network = MOBILENET_V2) -> Found:
     """Return the photos of a run that are nearest to a photo.
 
     Parameters
@@ -68,49 +69,39 @@ def search(photo: str, run: str, network: str | None = None, k: int = 5) -> Foun
     photo
         The path or URI of an image.
     run
-        An output, whose latest run is searched, or the folder of one run.
-    network
-        Weights, as :func:`spark_job.weights.load` takes them; by default those that the manifest names.
+        An output, for its latest run, or the folder of one run.
+    weights
+        As in :func:`spark_job.network.weights.load`; by default the weights that the manifest names.
     k
-        How many.
+        The number of photos to return.
+    network
+        The network that made the run's features.
 
     Raises
     ------
     UserError
-        If the photo or the run cannot be read, or if the run's features are another network's.
+        If the photo or the run cannot be read, or if another network made the run's features.
     """
     if k < 1:
-        raise UserError(f"k is {k}; give how many photos to find, at least 1.")
-    folder, manifest = find_run(run)
-    pixels = decode_photo(photo)
-    model = _same_network(network or manifest.model.weights, manifest)
+        raise UserError(f"k is {k}. Give the number of photos to find, at least 1.")
+    folder, manifest = runs.find(run)
+    pixels = decode_photo(photo, network.side)
+    model = _load_model(weights or manifest.model.weights, network, manifest)
+    table = Table(folder.uri, runs.PCA)
     try:
-        query = read_components(folder).project(extractor(model)(pixels[np.newaxis]))[0]
+        query = read_pca(folder).project(extractor(model)(pixels[np.newaxis]))[0]
         with ThreadPoolExecutor(_READERS) as pool:
-            parts = list(pool.map(partial(_nearest_of_part, folder, query, k), _parts(folder, "pca")))
+            found = list(pool.map(partial(_nearest_in_file, table, query, k), table.names()))
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"The run in {folder.uri} is not whole: {error}.") from error
-    nearest_of_all = heapq.nsmallest(k, chain.from_iterable(parts), key=lambda neighbour: neighbour.distance)
+        raise UserError(f"The run in {folder.uri} is not complete: {error}.") from error
+    nearest_of_all = heapq.nsmallest(k, chain.from_iterable(found), key=lambda neighbour: neighbour.distance)
     return Found(photo, manifest, nearest_of_all)
 
 
-def find_run(uri: str) -> tuple[Store, Manifest]:
-    """Return the folder and the manifest of the run that a person means by a URI; UserError where there is none."""
-    store = open_store(uri)
-    if latest := publish.latest(store):
-        return open_store(f"{store.uri}/runs/{latest.run_id}"), latest
+def decode_photo(photo: str, side: int) -> NDArray[np.uint8]:
+    """Return the pixels of the photo at a path or URI, shape (side, side, 3); UserError if it cannot be used."""
     try:
-        return store, Manifest.from_json(store.read("manifest.json").data)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"There is no published run in {uri}; give the output of a run, or a folder with a manifest.json."
-        ) from error
-
-
-def decode_photo(photo: str) -> NDArray[np.uint8]:
-    """Return the pixels of the photo at a path or URI, shape (224, 224, 3); UserError where there are none."""
-    try:
-        return decode(_read(photo))
+        return decode(_read(photo), side)
     except OSError as error:
         raise UserError(f"The photo {photo} cannot be read: {error.strerror or error}.") from error
     except RejectedImageError as error:
@@ -122,66 +113,56 @@ def _read(photo: str) -> bytes:
     return open_store(folder or slash or ".").read(name, check_size).data
 
 
-def _same_network(name: str, manifest: Manifest) -> Model:
-    made = manifest.model
-    if made.preprocessing != PREPROCESSING:
+def _load_model(weights: str, network: Network, manifest: Manifest) -> CompiledNetwork:
+    """Return the model that made the run's features; UserError if it cannot be loaded or is another one."""
+    made_by = manifest.model
+    if made_by.preprocessing != network.preprocessing:
         raise UserError(
-            f"The run {manifest.run_id} was made by a version that prepares photos in another way "
-            f"({made.preprocessing}); run again with this one."
+            f"Another version of this program made the run {manifest.run_id}, and it prepared photos differently "
+            f"({made_by.preprocessing}). Run again with this version."
         )
-    model = weights.load(name, made.engine)
-    if model.digest != made.digest:
+    model = load(weights, made_by.engine, network)
+    if model.digest != made_by.digest:
         raise UserError(
-            f"The network of {name} is not the one that made the run {manifest.run_id} "
-            f"({made.weights} on {made.engine}); give --weights what the run was made with."
+            f"The model {weights} is not the one that made the run {manifest.run_id} "
+            f"({made_by.weights} on {made_by.engine}). Give the weights of that run with --weights."
         )
     return model
 
 
-def read_components(folder: Store) -> Components:
-    """Return the components that a run saved as a Spark ``PipelineModel``: a scaler that centres, and a rotation."""
-    centre = _only_row(folder, "model/stages/0_centre/data")
-    rotation = _only_row(folder, "model/stages/1_pca/data")
-    axes = rotation["pc"]
-    return Components(
+def read_pca(folder: Store) -> FittedPca:
+    """Return the PCA that a run saved as a Spark ``PipelineModel`` (see :func:`spark_job.pca.pipeline`)."""
+    centre, rotate = (_only_row(runs.model_stage(folder, uid)) for uid in runs.MODEL_STAGES)
+    loadings = rotate["pc"]
+    shape = (loadings["numRows"], loadings["numCols"])
+    return FittedPca(
         mean=np.array(centre["mean"]["values"]),
         scale=np.array(centre["std"]["values"]),
-        axes=np.reshape(axes["values"], (axes["numRows"], axes["numCols"]), order="C" if axes["isTransposed"] else "F"),
-        ratio=np.array(rotation["explainedVariance"]["values"]),
+        components=np.reshape(loadings["values"], shape, order="C" if loadings["isTransposed"] else "F"),
+        explained_variance_ratio=np.array(rotate["explainedVariance"]["values"]),
     )
 
 
-def _only_row(folder: Store, part: str) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = [row for path in _parts(folder, part) for row in _table(folder, path).to_pylist()]
+def _only_row(table: Table) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [
+        row for name in table.names() for batch in table.read(name) for row in batch.to_pylist()
+    ]
     if len(rows) != 1:
-        raise FileNotFoundError(f"{part} holds no model")
+        raise FileNotFoundError(f"{table.folder} holds no model")
     return rows[0]
 
 
-def _parts(folder: Store, part: str) -> Iterator[str]:
-    """Yield the paths of a table's Parquet files; what begins with a dot is Spark's own."""
-    for listed in folder.listing(part):
-        for path in listed.column("path").to_pylist():
-            if path.endswith(".parquet") and not path.rpartition("/")[2].startswith("."):
-                yield path
-
-
-def _table(folder: Store, path: str) -> pa.Table:
-    return pq.read_table(pa.BufferReader(folder.read(path).data))
-
-
-def _nearest_of_part(folder: Store, query: NDArray[np.float32], k: int, path: str) -> list[Neighbour]:
-    table = _table(folder, path)
-    if not table.num_rows:
-        return []
-    vectors = table["pca"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-    rows, distances = nearest(query, vectors, k)
-    chosen = table.select(["path", "label"]).take(rows).to_pylist()
-    return [Neighbour(row["path"], row["label"], float(far)) for row, far in zip(chosen, distances, strict=True)]
+def _nearest_in_file(table: Table, query: NDArray[np.float32], k: int, name: str) -> list[Neighbour]:
+    found: list[Neighbour] = []
+    for batch in table.read(name):
+        rows, distances = nearest(query, matrix(batch.column("pca")), k)
+        photos = batch.select(["path", "label"]).take(pa.array(rows)).to_pylist()
+        found += [Neighbour(**photo, distance=float(far)) for photo, far in zip(photos, distances, strict=True)]
+    return heapq.nsmallest(k, found, key=lambda neighbour: neighbour.distance)
 
 
 def text(found: Found) -> str:
-    """Return what was found for a terminal, a line a photo."""
+    """Return the result for a terminal, one line per photo."""
     label, votes = found.vote
     lines = [f"{'run':<10}{found.run.run_id}", f"{'label':<10}{label} ({votes} of {len(found.neighbours)})"]
     names = [neighbour.label or report.NO_LABEL for neighbour in found.neighbours]
@@ -194,7 +175,7 @@ def text(found: Found) -> str:
 
 
 def page(found: Found) -> str:
-    """Return what was found as one HTML page that loads nothing; a photo that has gone is an empty frame."""
+    """Return the result as one HTML page that loads nothing. A photo that is gone is shown as an empty frame."""
     source = open_store(found.run.input)
     pictures = [_picture(f"{source.uri}/{neighbour.path}") for neighbour in found.neighbours]
     return report.page(

@@ -12,8 +12,9 @@ import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_job import session, weights
-from spark_job.model import Model
+from spark_job import session
+from spark_job.network import weights
+from spark_job.network.model import CompiledNetwork
 
 hypothesis.settings.register_profile("fruits", deadline=None)  # machines are busy at times, and no test is timed
 hypothesis.settings.load_profile("fruits")
@@ -29,13 +30,13 @@ def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's work
 
 
 @pytest.fixture(scope="session")
-def network() -> Model:
+def network() -> CompiledNetwork:
     """The network with random weights, which need no download."""
     return weights.load("random", "litert")
 
 
 @pytest.fixture(scope="session")
-def network_file(network: Model, tmp_path_factory: pytest.TempPathFactory) -> str:
+def network_file(network: CompiledNetwork, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same, compiled to a file, so that a run need not load TensorFlow."""
     file = tmp_path_factory.mktemp("network") / "random.zip"
     file.write_bytes(network.to_bytes())

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from spark_job import publish
+from spark_job import runs
 from spark_job.manifest import Manifest
-from spark_job.store import open_store
+from spark_job.storage import open_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +53,7 @@ class Job:
 
     def latest(self) -> Manifest | None:
         """Return what a reader finds, after a look at whether it is whole."""
-        manifest = publish.latest(open_store(str(self.results)))
+        manifest = runs.latest(open_store(str(self.results)))
         if manifest:
             for table in ("features", "pca"):
                 paths = pd.read_parquet(self.results / "runs" / manifest.run_id / table)["path"]

@@ -30,7 +30,7 @@ def _shell(text: str) -> list[str]:
 
 def _commands(text: str) -> list[list[str]]:
     words = [shlex.split(line) for line in _shell(text)]
-    return [line[line.index("spark_job") + 1 :] for line in words if "spark_job" in line and "-m" in line]
+    return [line[line.index(name) + 1 :] for line in words for name in ("fruits", "spark_job") if name in line]
 
 
 def _subparsers() -> dict[str, argparse.ArgumentParser]:
@@ -74,7 +74,7 @@ def test_every_command_has_examples_and_they_parse() -> None:
 
 
 def _spoken(text: str) -> list[list[str]]:
-    return [shlex.split(line)[3:] for line in text.splitlines() if line.startswith("  python -m spark_job ")]
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("  fruits ")]
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from spark_job import features, model
+from spark_job import features
 from spark_job.features import Photo, read_ahead, task_count
-from spark_job.images import decode
-from spark_job.model import Model
-from spark_job.objects import Stored
-from spark_job.store import open_store
+from spark_job.network import model
+from spark_job.network.images import decode
+from spark_job.network.model import CompiledNetwork
+from spark_job.storage import open_store
+from spark_job.storage.base import Stored
 from tests import outcomes
 
 
@@ -32,7 +33,7 @@ def _photo(seed: int) -> bytes:
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_every_image_has_features_or_a_reason(
-    spark: SparkSession, network: Model, tmp_path: Path, request: pytest.FixtureRequest, place: str
+    spark: SparkSession, network: CompiledNetwork, tmp_path: Path, request: pytest.FixtureRequest, place: str
 ) -> None:
     store = open_store(str(tmp_path) if place == "folder" else f"{request.getfixturevalue('s3')}/in")
     good = {f"Apple/{number} é.jpg": _photo(number) for number in range(5)}
@@ -51,13 +52,15 @@ def test_every_image_has_features_or_a_reason(
     for row in rows:
         assert row["size"] == len((good | bad)[row.path])
         if row.path in good:
-            expected = extract(decode(good[row.path])[np.newaxis])[0]
+            expected = extract(decode(good[row.path], 224)[np.newaxis])[0]
             np.testing.assert_allclose(row.features, expected, rtol=1e-5, atol=1e-5)
         else:
             assert row.features is None
 
 
-def test_a_folder_of_broken_files_has_no_features(spark: SparkSession, network: Model, tmp_path: Path) -> None:
+def test_a_folder_of_broken_files_has_no_features(
+    spark: SparkSession, network: CompiledNetwork, tmp_path: Path
+) -> None:
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(b"no photo")
     (tmp_path / "link.jpg").symlink_to("nowhere")
@@ -112,12 +115,12 @@ class _Shared:
         self.value = cast("int", self.value) + count
 
 
-def test_the_bytes_of_large_photos_are_let_go_one_by_one(network: Model, tmp_path: Path) -> None:
+def test_the_bytes_of_large_photos_are_let_go_one_by_one(network: CompiledNetwork, tmp_path: Path) -> None:
     for number in range(70):
         with (tmp_path / f"{number}.jpg").open("wb") as file:
             file.truncate(8 * 2**20)
     done = _Shared(0)
-    work = features.Work(str(tmp_path), _Shared(network), done, _Shared(0))  # type: ignore[arg-type]  # not Spark's
+    work = features.FeatureTask(str(tmp_path), _Shared(network), done, _Shared(0))  # type: ignore[arg-type]  # not Spark's
     batch = next(open_store(str(tmp_path)).listing(None))
     plan = batch.add_column(1, pa.field("label", pa.string()), pa.nulls(70, pa.string()))
     tracemalloc.start()

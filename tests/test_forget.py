@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_job import publish
+from spark_job import runs
 from spark_job.errors import UserError
 from spark_job.forget import Run, choose, forget
-from spark_job.objects import Removed, Store
-from spark_job.publish import RunFolder
-from spark_job.store import open_store
-from tests.test_publish import MANIFEST, output
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
+from spark_job.storage.base import Removed, Store
+from tests.test_runs import MANIFEST, output
 
 __all__ = ["output"]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -63,15 +62,15 @@ def test_what_is_removed_is_gone_and_counted(output: Store) -> None:
     for number in range(3):
         _publish(output, f"run-{number}", f"2026-11-2{number}T05:00:00+00:00")
     RunFolder(output, "died").claim("2026-01-01T00:00:00+00:00")
+    size = len(output.read("runs/died/_started.json").data)
     output.write("runs/died/features/_temporary/0/part-0.parquet", b"123")
     RunFolder(output, "run-22").claim("2126-01-01T00:00:00+00:00")
     gone = forget(output, [], keep=1)
     assert {run.run_id for run in gone} == {"run-0", "run-1", "died"}
     died = next(what for run, what in gone.items() if run.run_id == "died")
-    marker = json.dumps({"run_id": "died", "started": "2026-01-01T00:00:00+00:00"})
-    assert died == Removed(2, len(marker) + 3)
+    assert died == Removed(2, size + 3)
     assert set(output.folders("runs")) == {"run-2", "run-22"}
-    last = publish.latest(output)
+    last = runs.latest(output)
     assert last is not None
     assert last.run_id == "run-2"
 

@@ -10,10 +10,10 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from spark_job import features
-from spark_job.images import Reason, RejectedImageError, decode
-from spark_job.model import Model
-from spark_job.objects import Store
-from spark_job.store import open_store
+from spark_job.network.images import Reason, RejectedImageError, decode
+from spark_job.network.model import CompiledNetwork
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
 from tests import outcomes
 from tests.hostile import Hostile, corpus, encoded, picture
 
@@ -35,7 +35,7 @@ KEYS = {
 }
 
 
-def _outcomes(spark: SparkSession, store: Store, network: Model) -> dict[str, Row]:
+def _outcomes(spark: SparkSession, store: Store, network: CompiledNetwork) -> dict[str, Row]:
     rows = outcomes.collected(spark, store, network)
     assert len(rows) == len({row.path for row in rows})
     assert all((row.features is None) == (row.reason is not None) == (row.detail is not None) for row in rows)
@@ -53,7 +53,7 @@ def test_every_file_has_pixels_or_the_right_reason() -> None:
     assert not wrong
 
 
-def test_a_run_accounts_for_every_file(spark: SparkSession, network: Model, tmp_path: Path) -> None:
+def test_a_run_accounts_for_every_file(spark: SparkSession, network: CompiledNetwork, tmp_path: Path) -> None:
     files = {f"{file.kind.replace('/', ' ')}/{number}.jpg": file for number, file in enumerate(corpus())}
     for path, file in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def test_a_run_accounts_for_every_file(spark: SparkSession, network: Model, tmp_
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_names_do_not_matter(
-    spark: SparkSession, network: Model, tmp_path: Path, request: pytest.FixtureRequest, place: str
+    spark: SparkSession, network: CompiledNetwork, tmp_path: Path, request: pytest.FixtureRequest, place: str
 ) -> None:
     store = open_store(str(tmp_path) if place == "folder" else f"{request.getfixturevalue('s3')}/in put")
     for path in KEYS:
@@ -78,7 +78,7 @@ def test_names_do_not_matter(
     assert {row.reason for row in rows.values()} == {None}
 
 
-def test_keys_that_only_a_bucket_can_have(spark: SparkSession, network: Model, s3: str) -> None:
+def test_keys_that_only_a_bucket_can_have(spark: SparkSession, network: CompiledNetwork, s3: str) -> None:
     import boto3
 
     put = boto3.client("s3").put_object
@@ -93,7 +93,7 @@ def test_keys_that_only_a_bucket_can_have(spark: SparkSession, network: Model, s
     assert all("rename it" in rows[path].detail for path in rejected)
 
 
-def test_what_only_a_folder_can_have(spark: SparkSession, network: Model, tmp_path: Path) -> None:
+def test_what_only_a_folder_can_have(spark: SparkSession, network: CompiledNetwork, tmp_path: Path) -> None:
     label = tmp_path / "photos" / "Apple"
     label.mkdir(parents=True)
     (label / "good.jpg").write_bytes(PHOTO)
@@ -157,7 +157,7 @@ def test_reasons_of_the_corpus_are_spread() -> None:
 
 def _outcome(file: Hostile) -> Reason | None:
     try:
-        decode(file.data)
+        decode(file.data, 224)
     except RejectedImageError as error:
         return error.reason
     return None

@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from spark_job.bucket import Bucket
 from spark_job.features import Photo, _read
-from spark_job.images import MAX_BYTES, Reason, RejectedImageError
 from spark_job.manifest import Manifest
-from spark_job.objects import UnavailableError
+from spark_job.network.images import Reason, RejectedImageError
+from spark_job.network.limits import MAX_BYTES
+from spark_job.storage.base import UnavailableError
+from spark_job.storage.s3 import S3Store
 from tests.s3_stand_in import Fault, Object, StandIn
 
 TRANSIENT = [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.CUT, Fault.SHORT, Fault.STUCK, Fault.SILENT]
@@ -29,8 +30,8 @@ OLD = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 @pytest.fixture
 def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, str]]:
     """A stand-in, its URL, and a job that is less patient than it would be."""
-    monkeypatch.setattr("spark_job.bucket._PAUSES", (0.01, 0.02, 0.04))
-    monkeypatch.setattr("spark_job.bucket._SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("spark_job.storage.s3._PAUSES", (0.01, 0.02, 0.04))
+    monkeypatch.setattr("spark_job.storage.s3._SILENT_SECONDS", 0.3)
     s3 = StandIn()
     with s3.serve() as url:
         for name, value in _environment(url).items():
@@ -39,8 +40,8 @@ def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, str]]:
 
 
 @pytest.fixture
-def bucket(s3_here: tuple[StandIn, str]) -> tuple[StandIn, Bucket]:
-    return s3_here[0], Bucket("photos", "")
+def bucket(s3_here: tuple[StandIn, str]) -> tuple[StandIn, S3Store]:
+    return s3_here[0], S3Store("photos", "")
 
 
 def _environment(url: str) -> dict[str, str]:
@@ -55,7 +56,7 @@ def _environment(url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-def test_a_transient_fault_is_tried_again_and_counted(bucket: tuple[StandIn, Bucket], fault: Fault) -> None:
+def test_a_transient_fault_is_tried_again_and_counted(bucket: tuple[StandIn, S3Store], fault: Fault) -> None:
     s3, photos = bucket
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [fault, fault]
@@ -66,7 +67,7 @@ def test_a_transient_fault_is_tried_again_and_counted(bucket: tuple[StandIn, Buc
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-def test_a_fault_that_stays_is_given_up_in_bounded_time(bucket: tuple[StandIn, Bucket], fault: Fault) -> None:
+def test_a_fault_that_stays_is_given_up_in_bounded_time(bucket: tuple[StandIn, S3Store], fault: Fault) -> None:
     s3, photos = bucket
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [fault] * 99
@@ -84,7 +85,7 @@ def test_a_fault_that_stays_is_given_up_in_bounded_time(bucket: tuple[StandIn, B
 @pytest.mark.parametrize(
     ("fault", "reason"), [(Fault.LOST, "missing"), (Fault.DENIED, "denied"), (Fault.ARCHIVED, "denied")]
 )
-def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, Bucket], fault: Fault, reason: str) -> None:
+def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, S3Store], fault: Fault, reason: str) -> None:
     s3, photos = bucket
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [fault] * 99
@@ -93,9 +94,9 @@ def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, Bucket], 
     assert (content.reason, retries, s3.requests["photos/a.jpg"]) == (reason, 0, 1)
 
 
-def test_patience_ends_by_the_clock(bucket: tuple[StandIn, Bucket], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_ends_by_the_clock(bucket: tuple[StandIn, S3Store], monkeypatch: pytest.MonkeyPatch) -> None:
     s3, photos = bucket
-    monkeypatch.setattr("spark_job.bucket._PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("spark_job.storage.s3._PATIENCE_SECONDS", 0.5)
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [Fault.STUCK] * 99
     with pytest.raises(UnavailableError):
@@ -103,14 +104,14 @@ def test_patience_ends_by_the_clock(bucket: tuple[StandIn, Bucket], monkeypatch:
     assert s3.requests["photos/a.jpg"] == 2
 
 
-def test_a_slow_object_is_read(bucket: tuple[StandIn, Bucket]) -> None:
+def test_a_slow_object_is_read(bucket: tuple[StandIn, S3Store]) -> None:
     s3, photos = bucket
     s3.put("photos/a.jpg", DATA)
     s3.delay = 0.2
     assert photos.read("a.jpg").data == DATA
 
 
-def test_what_is_recorded_is_what_was_read(bucket: tuple[StandIn, Bucket]) -> None:
+def test_what_is_recorded_is_what_was_read(bucket: tuple[StandIn, S3Store]) -> None:
     """It was listed with 7 bytes; somebody replaced it before it was read."""
     s3, photos = bucket
     s3.put("photos/a.jpg", b"1234567")
@@ -120,7 +121,7 @@ def test_what_is_recorded_is_what_was_read(bucket: tuple[StandIn, Bucket]) -> No
     assert (photo.size, photo.modified) == (len(DATA), OLD)
 
 
-def test_an_object_that_grew_is_not_fetched(bucket: tuple[StandIn, Bucket]) -> None:
+def test_an_object_that_grew_is_not_fetched(bucket: tuple[StandIn, S3Store]) -> None:
     s3, photos = bucket
     s3.put("photos/a.jpg", bytes(MAX_BYTES + 1))
     _, content, _ = _read(photos, Photo("a.jpg", None, 7, OLD))
@@ -128,7 +129,7 @@ def test_an_object_that_grew_is_not_fetched(bucket: tuple[StandIn, Bucket]) -> N
     assert content.reason == Reason.TOO_LARGE
 
 
-def test_a_listing_survives_throttling(bucket: tuple[StandIn, Bucket]) -> None:
+def test_a_listing_survives_throttling(bucket: tuple[StandIn, S3Store]) -> None:
     s3, photos = bucket
     for number in range(2500):
         s3.put(f"photos/Apple/{number}.jpg", b"")
@@ -138,7 +139,7 @@ def test_a_listing_survives_throttling(bucket: tuple[StandIn, Bucket]) -> None:
     assert sum(batch.num_rows for batch in photos.listing("Apple")) == 2500
 
 
-def test_writes_are_tried_again(bucket: tuple[StandIn, Bucket]) -> None:
+def test_writes_are_tried_again(bucket: tuple[StandIn, S3Store]) -> None:
     s3, photos = bucket
     s3.faults["photos/x"] = [Fault.SLOW_DOWN, Fault.RESET]
     photos.write("x", b"1")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spark_job import images
-from spark_job.images import Reason, RejectedImageError, check_size, decode, thumbnail
+from spark_job.network.images import Reason, RejectedImageError, check_size, decode, thumbnail
+from spark_job.network.limits import MAX_BYTES
 
 RED, GREEN = (220, 20, 10), (10, 200, 30)
 
@@ -21,7 +21,7 @@ def _file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 def _reason(data: bytes) -> Reason:
     with pytest.raises(RejectedImageError) as caught:
-        decode(data)
+        decode(data, 224)
     assert caught.value.detail
     return caught.value.reason
 
@@ -29,7 +29,7 @@ def _reason(data: bytes) -> Reason:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("size", [(1, 1), (100, 100), (640, 480), (30, 900)])
 def test_every_format_and_size_becomes_the_networks_input(kind: str, size: tuple[int, int]) -> None:
-    pixels = decode(_file(Image.new("RGB", size, RED), kind))
+    pixels = decode(_file(Image.new("RGB", size, RED), kind), 224)
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - RED).max() <= 12  # JPEG and WebP are lossy
@@ -40,15 +40,15 @@ def test_every_mode_keeps_its_brightness(mode: str) -> None:
     kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
     grey = Image.new("L", (50, 50), 255 if mode == "1" else 128)
     image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
-    assert abs(float(decode(_file(image, kind)).mean()) - float(np.asarray(grey).mean())) < 4
+    assert abs(float(decode(_file(image, kind), 224).mean()) - float(np.asarray(grey).mean())) < 4
 
 
 def test_transparency_is_white() -> None:
     clear = Image.new("RGBA", (50, 50), (*RED, 0))
-    assert (decode(_file(clear)) == 255).all()
+    assert (decode(_file(clear), 224) == 255).all()
     palette = Image.new("P", (50, 50), 0)
     palette.putpalette([*RED, *GREEN])
-    assert (decode(_file(palette, transparency=0)) == 255).all()
+    assert (decode(_file(palette, transparency=0), 224) == 255).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -60,7 +60,7 @@ def test_photos_are_turned_upright(orientation: int) -> None:
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = decode(_file(stored, "JPEG", exif=exif, quality=95))
+    pixels = decode(_file(stored, "JPEG", exif=exif, quality=95), 224)
     assert np.abs(pixels[20, 112].astype(int) - GREEN).max() < 12
     assert np.abs(pixels[180, 112].astype(int) - RED).max() < 12
 
@@ -70,7 +70,7 @@ def test_scaled_decoding_of_a_large_photo_looks_like_full_decoding() -> None:
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
     large = coarse.resize((4000, 3000), Image.Resampling.BICUBIC)
     full = np.asarray(large.resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
-    assert np.abs(decode(_file(large, "JPEG", quality=92)).astype(int) - full).mean() < 2
+    assert np.abs(decode(_file(large, "JPEG", quality=92), 224).astype(int) - full).mean() < 2
 
 
 def test_what_is_wrong_with_a_file_has_a_name() -> None:
@@ -91,8 +91,8 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 
 def test_sizes_are_checked_without_the_bytes() -> None:
     check_size(1)
-    check_size(images.MAX_BYTES)
-    for size, reason in ((0, Reason.EMPTY), (images.MAX_BYTES + 1, Reason.TOO_LARGE)):
+    check_size(MAX_BYTES)
+    for size, reason in ((0, Reason.EMPTY), (MAX_BYTES + 1, Reason.TOO_LARGE)):
         with pytest.raises(RejectedImageError) as caught:
             check_size(size)
         assert caught.value.reason == reason
@@ -104,7 +104,7 @@ HEADS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8
 @given(st.binary(max_size=300), st.sampled_from(HEADS))
 def test_any_bytes_end_in_pixels_or_a_reason(tail: bytes, head: bytes) -> None:
     with contextlib.suppress(RejectedImageError):
-        assert decode(head + tail).shape == (224, 224, 3)
+        assert decode(head + tail, 224).shape == (224, 224, 3)
 
 
 def test_a_thumbnail_is_small_and_keeps_no_metadata() -> None:

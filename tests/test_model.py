@@ -1,23 +1,24 @@
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from spark_job import model, weights
-from spark_job.images import decode
-from spark_job.model import FEATURES, Model
+from spark_job.network import model, weights
+from spark_job.network.images import decode
+from spark_job.network.model import CompiledNetwork
 
 
 def test_the_engines_agree_on_real_photos(real_photos: Path, real_weights: Path) -> None:
     photos = sorted(real_photos.glob("Test/*/*.jpg"))[::7]
-    pixels = np.stack([decode(photo.read_bytes()) for photo in photos])
+    pixels = np.stack([decode(photo.read_bytes(), 224) for photo in photos])
     fast = model.extractor(weights.load(str(real_weights), "litert"))(pixels)
     reference = model.extractor(weights.load(str(real_weights), "tensorflow"))(pixels)
     norms = np.linalg.norm(fast, axis=1) * np.linalg.norm(reference, axis=1)
     assert ((fast * reference).sum(axis=1) / norms).min() >= 0.99999
     assert np.abs(fast - reference).max() <= 1e-4
-    assert fast.shape == (len(photos), FEATURES)
+    assert fast.shape == (len(photos), 1280)
     assert (fast.std(axis=0) > 0).mean() > 0.9
 
 
@@ -25,7 +26,7 @@ def test_the_tensorflow_engine_is_the_network_of_keras(real_photos: Path, real_w
     import keras
 
     photos = sorted(real_photos.glob("Test/*/*.jpg"))[::150]
-    pixels = np.stack([decode(photo.read_bytes()) for photo in photos])
+    pixels = np.stack([decode(photo.read_bytes(), 224) for photo in photos])
     network = keras.applications.MobileNetV2(include_top=False, pooling="avg", weights=None)
     network.load_weights(real_weights)
     expected = network.predict(keras.applications.mobilenet_v2.preprocess_input(pixels.astype(np.float32)), verbose=0)
@@ -34,9 +35,9 @@ def test_the_tensorflow_engine_is_the_network_of_keras(real_photos: Path, real_w
     )
 
 
-def test_a_model_survives_its_file(network: Model, network_file: str) -> None:
+def test_a_model_survives_its_file(network: CompiledNetwork, network_file: str) -> None:
     assert weights.load(network_file, "litert") == network
-    assert Model.from_bytes(network.to_bytes()) == network
+    assert CompiledNetwork.from_bytes(network.to_bytes()) == network
 
 
 def test_a_compiled_model_needs_no_tensorflow(network_file: str) -> None:
@@ -44,15 +45,15 @@ def test_a_compiled_model_needs_no_tensorflow(network_file: str) -> None:
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
 import numpy as np
-from spark_job import model, weights
+from spark_job.network import model, weights
 extract = model.extractor(weights.load({network_file!r}, "litert"))
 print(extract(np.zeros((2, 224, 224, 3), np.uint8)).shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"(2, {FEATURES})"
+    assert done.stdout.strip() == "(2, 1280)"
     assert not done.stderr
 
 
-def test_a_digest_tells_engines_apart(network: Model) -> None:
-    other = Model("tensorflow", network.weights, network.weights_sha256, network.payload)
+def test_a_digest_tells_engines_apart(network: CompiledNetwork) -> None:
+    other = dataclasses.replace(network, engine="tensorflow")
     assert other.digest != network.digest

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from spark_job import moments
 from spark_job.errors import UserError
-from spark_job.moments import Moments, principal_components
+from spark_job.moments import Moments
 
 Rows = NDArray[np.float64]
 
@@ -55,12 +56,12 @@ def test_merging_is_commutative(left: int, right: int) -> None:
 @pytest.mark.parametrize("standardize", [False, True])
 def test_components_are_those_of_scikit_learn(rows: Rows, standardize: bool) -> None:
     k = 3
-    ours = principal_components(_merged(rows, [5, 6]), k, standardize)
+    ours = moments.fit(_merged(rows, [5, 6]), k, standardize)
     scaled = StandardScaler().fit_transform(rows) if standardize else rows
     theirs = PCA(k, svd_solver="full").fit(scaled)
-    np.testing.assert_allclose(ours.ratio[:k], theirs.explained_variance_ratio_, atol=1e-9)
-    signs = np.sign((ours.axes.T * theirs.components_).sum(axis=1))
-    np.testing.assert_allclose(ours.axes.T * signs[:, None], theirs.components_, atol=1e-6)
+    np.testing.assert_allclose(ours.explained_variance_ratio[:k], theirs.explained_variance_ratio_, atol=1e-9)
+    signs = np.sign((ours.components.T * theirs.components_).sum(axis=1))
+    np.testing.assert_allclose(ours.components.T * signs[:, None], theirs.components_, atol=1e-6)
     expected = theirs.transform(scaled) * signs
     if standardize:  # scikit-learn divides by the population's deviation, Spark and we by the sample's
         expected *= np.sqrt((len(rows) - 1) / len(rows))
@@ -71,27 +72,27 @@ def test_components_are_those_of_scikit_learn(rows: Rows, standardize: bool) -> 
 @settings(max_examples=40)
 def test_a_share_keeps_as_few_components_as_reach_it(share: float) -> None:
     rows = _rows(seed=4)
-    ours = principal_components(Moments.of(rows), share)
+    ours = moments.fit(Moments.of(rows), share)
     assert ours.k == PCA(share, svd_solver="full").fit(rows).n_components_
     assert ours.variance_kept >= share
-    assert ours.ratio[: ours.k - 1].sum() < share
+    assert ours.explained_variance_ratio[: ours.k - 1].sum() < share
 
 
 def test_signs_make_the_largest_loading_positive() -> None:
-    axes = principal_components(Moments.of(_rows()), 12).axes
-    assert (axes[np.abs(axes).argmax(axis=0), range(12)] > 0).all()
+    components = moments.fit(Moments.of(_rows()), 12).components
+    assert (components[np.abs(components).argmax(axis=0), range(12)] > 0).all()
 
 
 def test_equal_rows_have_one_empty_component() -> None:
-    ours = principal_components(Moments.of(np.ones((5, 4))), 0.95)
+    ours = moments.fit(Moments.of(np.ones((5, 4))), 0.95)
     assert (ours.k, ours.variance_kept) == (1, 0.0)
     assert np.isfinite(ours.project(np.ones((2, 4)))).all()
 
 
 def test_too_many_components_or_too_few_rows_are_refused() -> None:
     with pytest.raises(UserError, match="13 components are more than 60 images of 12 features"):
-        principal_components(Moments.of(_rows()), 13)
+        moments.fit(Moments.of(_rows()), 13)
     with pytest.raises(UserError, match="6 components are more than 5 images"):
-        principal_components(Moments.of(_rows(5)), 6)
+        moments.fit(Moments.of(_rows(5)), 6)
     with pytest.raises(UserError, match="at least 2 images"):
-        principal_components(Moments.of(_rows(1)), 0.9)
+        moments.fit(Moments.of(_rows(1)), 0.9)

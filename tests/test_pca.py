@@ -9,11 +9,11 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_job import pca
+from spark_job import moments, pca
 from spark_job.errors import UserError
-from spark_job.moments import Moments, principal_components
-from spark_job.parts import Parts
-from tests import tables
+from spark_job.moments import Moments
+from spark_job.tables import Table
+from tests import feature_tables
 
 Rows = NDArray[np.float32]
 
@@ -28,10 +28,10 @@ def _rows(count: int = 300, width: int = 24) -> Rows:
 @pytest.mark.parametrize(("count", "parts"), [(300, 1), (300, 5), (9, 40)])
 def test_fit_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path, count: int, parts: int) -> None:
     rows = _rows(count)
-    ours = pca.fit(spark.sparkContext, tables.features(tmp_path, rows, parts), 6)
-    alone = principal_components(Moments.of(rows), 6)
-    np.testing.assert_allclose(ours.axes, alone.axes, atol=1e-9)
-    np.testing.assert_allclose(ours.ratio, alone.ratio, atol=1e-12)
+    ours = pca.fit(spark.sparkContext, feature_tables.features(tmp_path, rows, parts), 6)
+    alone = moments.fit(Moments.of(rows), 6)
+    np.testing.assert_allclose(ours.components, alone.components, atol=1e-9)
+    np.testing.assert_allclose(ours.explained_variance_ratio, alone.explained_variance_ratio, atol=1e-12)
 
 
 def _read(spark: SparkSession, folder: Path) -> DataFrame:
@@ -39,38 +39,38 @@ def _read(spark: SparkSession, folder: Path) -> DataFrame:
 
 
 def test_fit_is_that_of_spark(spark: SparkSession, tmp_path: Path) -> None:
-    ours = pca.fit(spark.sparkContext, tables.features(tmp_path, _rows(), 3), 6)
+    ours = pca.fit(spark.sparkContext, feature_tables.features(tmp_path, _rows(), 3), 6)
     theirs = ml.PCA(k=6, inputCol="features", outputCol="pca").fit(_read(spark, tmp_path))
-    np.testing.assert_allclose(ours.ratio[:6], theirs.explainedVariance.toArray(), atol=1e-9)
-    np.testing.assert_allclose(np.abs(ours.axes), np.abs(theirs.pc.toArray()), atol=1e-7)
+    np.testing.assert_allclose(ours.explained_variance_ratio[:6], theirs.explainedVariance.toArray(), atol=1e-9)
+    np.testing.assert_allclose(np.abs(ours.components), np.abs(theirs.pc.toArray()), atol=1e-7)
 
 
 @pytest.mark.parametrize("standardize", [False, True])
 def test_the_saved_pipeline_is_the_projection(spark: SparkSession, tmp_path: Path, standardize: bool) -> None:
     rows = np.hstack([_rows(), np.full((300, 1), 3, np.float32)])
-    table, projection = tables.features(tmp_path, rows, 4, [None, "Apple"]), Parts(str(tmp_path), "pca")
-    components = pca.fit(spark.sparkContext, table, 0.9, standardize)
-    pca.project(spark.sparkContext, table, components, projection)
+    table, projection = feature_tables.features(tmp_path, rows, 4, [None, "Apple"]), Table(str(tmp_path), "pca")
+    fitted = pca.fit(spark.sparkContext, table, 0.9, standardize)
+    pca.project(spark.sparkContext, table, fitted, projection)
     assert projection.names() == table.names()
     projected = spark.read.parquet(str(tmp_path / "pca"))
     assert dict(projected.dtypes) == {"path": "string", "label": "string", "pca": "array<float>"}
     assert {(row.path, row.label) for row in projected.collect()} >= {("0.jpg", None), ("1.jpg", "Apple")}
-    pca.pipeline(spark, components).save(str(tmp_path / "model"))
+    pca.pipeline(spark, fitted).save(str(tmp_path / "model"))
 
     loaded = PipelineModel.load(str(tmp_path / "model"))
     expected = {row.path: row.pca.toArray() for row in loaded.transform(_read(spark, tmp_path)).collect()}
     ours = {row.path: row.pca for row in projected.collect()}
     assert ours.keys() == expected.keys()
-    assert {len(values) for values in ours.values()} == {components.k}
+    assert {len(values) for values in ours.values()} == {fitted.k}
     for path, values in ours.items():
         np.testing.assert_allclose(values, expected[path], atol=1e-5 * max(1, np.abs(values).max()))
     rotation = loaded.stages[1]
     assert isinstance(rotation, ml.PCAModel)
-    assert rotation.explainedVariance.toArray() == pytest.approx(components.ratio[: components.k])
+    assert rotation.explainedVariance.toArray() == pytest.approx(fitted.explained_variance_ratio[: fitted.k])
 
 
 @pytest.mark.parametrize("parts", [0, 2])
 def test_empty_features_are_refused(spark: SparkSession, tmp_path: Path, parts: int) -> None:
-    table = tables.features(tmp_path, _rows()[:0], parts) if parts else Parts(str(tmp_path), "features")
+    table = feature_tables.features(tmp_path, _rows()[:0], parts) if parts else Table(str(tmp_path), "features")
     with pytest.raises(UserError, match="at least 2 images"):
         pca.fit(spark.sparkContext, table, 2)

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from spark_job import plan
 from spark_job.errors import UserError
-from spark_job.store import open_store
+from spark_job.storage import open_store
 
 
 def _fill(folder: Path, names: Sequence[str]) -> None:

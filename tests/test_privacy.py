@@ -17,7 +17,7 @@ from spark_job.manifest import Manifest
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
-from spark_job.store import open_store
+from spark_job.storage import open_store
 
 SECRETS = [b"Canon-of-Ada", b"Ada Lovelace", b"48.8566N", b"at-home-comment", b"xmp-secret", b"icc-secret"]
 

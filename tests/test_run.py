@@ -19,14 +19,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import publish, weights
+from spark_job import runs
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
-from spark_job.model import Model
+from spark_job.network import weights
+from spark_job.network.model import CompiledNetwork
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
-from spark_job.store import open_store
+from spark_job.storage import open_store
 from tests import outcomes
 
 Run = Callable[..., Manifest]
@@ -85,7 +86,7 @@ def test_a_run_on_real_photos(spark: SparkSession, real_photos: Path, real_weigh
     assert 0.8 < made.pca.variance_kept < 0.95
     assert made.pca.agreement_components is not None
     assert made.pca.agreement_components > 0.95
-    assert publish.latest(open_store(str(results))) == made
+    assert runs.latest(open_store(str(results))) == made
     assert "Apple Golden 1" in (folder / "report.html").read_text()
 
     by_pandas = pd.read_parquet(folder / "features")
@@ -147,7 +148,7 @@ def test_a_run_of_nothing_new_is_the_same_result(run_job: Run, results: Path) ->
         np.testing.assert_allclose(_vectors(one[column]), _vectors(other[column]), rtol=1e-4, atol=1e-5)
 
 
-def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: Model, tmp_path: Path) -> None:
+def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: CompiledNetwork, tmp_path: Path) -> None:
     run_job()
     assert run_job(recompute=True).counts.reused == 0
     other = tmp_path / "other.zip"
@@ -177,7 +178,7 @@ def test_too_many_rejected_images_fail_the_run_and_can_be_read(run_job: Run, pho
     assert "\n" not in str(caught.value)
     assert len(pd.read_parquet(results / "runs" / "bad" / "rejected")) == 3
     assert not (results / "runs" / "bad" / "manifest.json").exists()
-    assert publish.latest(open_store(str(results))) == good
+    assert runs.latest(open_store(str(results))) == good
     assert run_job(max_rejected=0.2).counts.reused == 12
 
 
@@ -187,7 +188,7 @@ def test_a_run_id_is_used_once(run_job: Run, results: Path) -> None:
     with pytest.raises(UserError, match="The run mine exists already"):
         run_job(run_id="mine", recompute=True)
     assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
-    assert publish.latest(open_store(str(results))) == first
+    assert runs.latest(open_store(str(results))) == first
 
 
 def test_more_components_than_images_are_refused_before_anything_is_computed(run_job: Run, results: Path) -> None:

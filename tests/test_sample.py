@@ -3,18 +3,18 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import SparkSession
 
-from spark_job import sample
-from spark_job.moments import Moments, principal_components
-from tests import tables
+from spark_job import moments, sample
+from spark_job.moments import Moments
+from tests import feature_tables
 
 ROWS = np.random.default_rng(3).normal(size=(2_500, 4)).astype(np.float32)
 
 
 def test_a_sample_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path) -> None:
-    components = principal_components(Moments.of(ROWS), 2)
+    components = moments.fit(Moments.of(ROWS), 2)
     one, many = (
         sample.draw(
-            spark.sparkContext, tables.features(tmp_path / str(count), ROWS, count, ["Apple", None]), components
+            spark.sparkContext, feature_tables.features(tmp_path / str(count), ROWS, count, ["Apple", None]), components
         )
         for count in (1, 7)
     )
@@ -30,14 +30,14 @@ def test_a_sample_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path) 
 
 
 def test_a_sample_is_of_all_images(spark: SparkSession, tmp_path: Path) -> None:
-    components = principal_components(Moments.of(ROWS), 2)
-    drawn = sample.draw(spark.sparkContext, tables.features(tmp_path, ROWS, 3), components)
+    components = moments.fit(Moments.of(ROWS), 2)
+    drawn = sample.draw(spark.sparkContext, feature_tables.features(tmp_path, ROWS, 3), components)
     rows = sorted(int(path.removesuffix(".jpg")) for path in drawn.paths)
     assert abs(np.mean(rows) - 1_250) < 50
     assert rows != list(range(2_000))
 
 
 def test_a_small_run_is_its_own_sample(spark: SparkSession, tmp_path: Path) -> None:
-    components = principal_components(Moments.of(ROWS[:5]), 1)
-    drawn = sample.draw(spark.sparkContext, tables.features(tmp_path, ROWS[:5], 7), components)
+    components = moments.fit(Moments.of(ROWS[:5]), 1)
+    drawn = sample.draw(spark.sparkContext, feature_tables.features(tmp_path, ROWS[:5], 7), components)
     assert sorted(drawn.paths) == [f"{row}.jpg" for row in range(5)]

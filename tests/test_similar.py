@@ -18,15 +18,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import similar
+from spark_job import runs, similar
 from spark_job.demo import draw
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
-from spark_job.model import Model, extractor
+from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
-from spark_job.store import open_store
+from spark_job.storage import open_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,17 +69,17 @@ def test_saved_components_project_as_spark_does(spark: SparkSession, published: 
     features = spark.read.parquet(str(published.folder / "features"))
     vectors = features.withColumn("features", array_to_vector(F.col("features")))
     rows = PipelineModel.load(str(published.folder / "model")).transform(vectors).collect()
-    components = similar.read_components(open_store(str(published.folder)))
-    ours = components.project(np.array([row.features.toArray() for row in rows], np.float32))
+    fitted = similar.read_pca(open_store(str(published.folder)))
+    ours = fitted.project(np.array([row.features.toArray() for row in rows], np.float32))
     np.testing.assert_allclose(ours, [row.pca.toArray() for row in rows], rtol=1e-4, atol=1e-4)
 
 
-def test_all_distances_are_those_of_the_table(published: Published, network: Model) -> None:
+def test_all_distances_are_those_of_the_table(published: Published, network: CompiledNetwork) -> None:
     found = _search(published, "Kiwi/01.jpg", k=100)
     table = pd.read_parquet(published.folder / "pca").set_index("path")
-    pixels = similar.decode_photo(str(published.photos / "Kiwi/01.jpg"))
-    components = similar.read_components(open_store(str(published.folder)))
-    query = components.project(extractor(network)(pixels[np.newaxis]))[0]
+    pixels = similar.decode_photo(str(published.photos / "Kiwi/01.jpg"), 224)
+    fitted = similar.read_pca(open_store(str(published.folder)))
+    query = fitted.project(extractor(network)(pixels[np.newaxis]))[0]
     expected = {path: np.linalg.norm(np.array(row.pca) - query) for path, row in table.iterrows()}
     assert {neighbour.path: neighbour.distance for neighbour in found.neighbours} == pytest.approx(expected, abs=1e-3)
     assert [neighbour.distance for neighbour in found.neighbours] == sorted(n.distance for n in found.neighbours)
@@ -94,8 +94,8 @@ def test_a_photo_of_the_run_is_nearest_to_itself(published: Published) -> None:
 
 
 def test_a_run_is_named_by_its_output_or_its_folder(published: Published, s3: str) -> None:
-    by_output = similar.find_run(str(published.output))
-    by_folder = similar.find_run(str(published.folder))
+    by_output = runs.find(str(published.output))
+    by_folder = runs.find(str(published.folder))
     assert by_output[1] == by_folder[1] == published.manifest
     assert by_output[0].uri == by_folder[0].uri
     bucket = open_store(f"{s3}/out")
@@ -145,7 +145,7 @@ def test_a_photo_that_is_none(published: Published, photo: str, sentence: str) -
         _search(published, photo)
 
 
-def test_what_else_cannot_be(published: Published, network: Model, tmp_path: Path) -> None:
+def test_what_else_cannot_be(published: Published, network: CompiledNetwork, tmp_path: Path) -> None:
     photo = str(published.photos / "Kiwi/00.jpg")
     with pytest.raises(UserError, match="k is 0"):
         _search(published, "Kiwi/00.jpg", k=0)
@@ -158,12 +158,12 @@ def test_what_else_cannot_be(published: Published, network: Model, tmp_path: Pat
     older = dataclasses.replace(published.manifest.model, preprocessing="0: as it was")
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "manifest.json").write_text(dataclasses.replace(published.manifest, model=older).to_json())
-    with pytest.raises(UserError, match=r"a version that prepares photos in another way \(0: as it was\)"):
+    with pytest.raises(UserError, match=r"prepared photos differently \(0: as it was\)"):
         similar.search(photo, str(tmp_path / "older"))
     broken = shutil.copytree(published.folder, tmp_path / "broken")
     for part in (broken / "pca").glob("*.parquet"):
         part.write_bytes(b"PAR1")
-    with pytest.raises(UserError, match="broken is not whole"):
+    with pytest.raises(UserError, match="broken is not complete"):
         similar.search(photo, str(broken), published.network_file)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spark_job import model, weights
 from spark_job.errors import UserError
+from spark_job.network import model, weights
 from spark_job.settings import Engine
 
 
@@ -34,7 +34,7 @@ def test_weights_are_compiled_once_a_machine(tmp_path: Path, monkeypatch: pytest
     code = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
-from spark_job import weights
+from spark_job.network import weights
 print(weights.load("random", "tensorflow").digest)
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == first.digest
@@ -69,8 +69,8 @@ def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_fi
     cases: list[tuple[str, Engine, str]] = [
         (str(tmp_path / "none.h5"), "litert", "cannot be read"),
         (str(text), "litert", "not a readable Keras .h5 file"),
-        (str(other), "litert", "another shape"),
-        (str(tmp_path / "archive.zip"), "litert", "neither a Keras .h5 file nor a model"),
+        (str(other), "litert", "do not have the shapes"),
+        (str(tmp_path / "archive.zip"), "litert", "neither a Keras .h5 file nor a MobileNetV2 model"),
         (network_file, "tensorflow", "compiled for litert"),
     ]
     for given, engine, sentence in cases:
@@ -85,7 +85,7 @@ def test_a_model_is_no_bomb(tmp_path: Path, bomb: str) -> None:
     tracemalloc.start()
     (tmp_path / "model.zip").write_bytes(_bomb(bomb))
     tracemalloc.clear_traces()
-    with pytest.raises(UserError, match=r"neither a Keras \.h5 file nor a model"):
+    with pytest.raises(UserError, match=r"neither a Keras \.h5 file nor a MobileNetV2 model"):
         weights.load(str(tmp_path / "model.zip"), "tensorflow")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -151,7 +151,7 @@ class Patch:
 class Scene:
     """The fruit of one picture on nothing, until :meth:`photograph` puts it before a background.
 
-    Parts are placed in units of about the fruit's radius, from its middle, x to the right and y down.
+    Table are placed in units of about the fruit's radius, from its middle, x to the right and y down.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from packaging.requirements import Requirement
 from cdk_app import bundle
 from cdk_app.bundle import BundleError
 from cdk_app.settings import Settings
+from spark_job.network import weights
 
 LOCK = bundle.LOCK.read_text()
 HERE: Any = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
@@ -97,8 +99,43 @@ def test_of_several_weights_the_first_that_can_be_had_is_taken(
 ) -> None:
     model = bundle._model(Settings(weights="nothing.h5,random"), tmp_path)
     assert zipfile.ZipFile(model).namelist() == ["about.json", "payload"]
-    assert "Going on with random weights." in capfd.readouterr().err
+    assert "Continuing with random weights." in capfd.readouterr().err
     assert bundle._model(Settings(weights="random"), tmp_path) == model
+
+
+def test_a_change_of_anything_that_the_model_depends_on_compiles_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5 = tmp_path / "weights.h5"
+    h5.write_bytes(b"1")
+    sources = tmp_path / "network"
+    shutil.copytree(weights._SOURCES, sources)
+    monkeypatch.setattr(weights, "_SOURCES", sources)
+    seen = [bundle._model_digest(str(h5), "litert")]
+    assert bundle._model_digest(str(h5), "litert") == seen[0]
+
+    seen.append(bundle._model_digest(str(h5), "tensorflow"))
+    h5.write_bytes(b"2")
+    seen.append(bundle._model_digest(str(h5), "litert"))
+    seen.append(bundle._model_digest("random", "litert"))
+    modules = sorted(sources.glob("*.py"))
+    assert {"__init__", "images", "limits", "model", "weights"} == {module.stem for module in modules}
+    for module in modules:
+        module.write_text(module.read_text() + "# changed\n")
+        seen.append(bundle._model_digest(str(h5), "litert"))
+    monkeypatch.setattr(weights, "version", lambda _: "another TensorFlow")
+    seen.append(bundle._model_digest(str(h5), "litert"))
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_cluster_gets_the_job_without_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "_environment", lambda *_: tmp_path / "unused")
+    monkeypatch.setattr(bundle, "_model", lambda *_: tmp_path / "unused")
+    built = bundle.build(Settings(), tmp_path)
+    names = zipfile.ZipFile(built.code).namelist()
+    assert {"spark_job/cli.py", "spark_job/network/model.py", "spark_job/conf/log4j2.properties"} <= set(names)
+    assert not [name for name in names if "demo" in name or "__pycache__" in name]
+    assert built.main.is_file()
 
 
 def test_the_real_bundle_computes_features_with_nothing_else_installed(tmp_path: Path) -> None:
@@ -118,8 +155,9 @@ import sys
 sys.path[:0] = {path!r}
 import numpy as np
 import spark_job.run, spark_job.cli, spark_job.daemon
-from spark_job.store import open_store
-from spark_job import model, report, weights
+from spark_job.storage import open_store
+from spark_job import report
+from spark_job.network import model, weights
 assert spark_job.__file__.startswith({str(tmp_path / "code")!r})
 report._environment().get_template("report.html.j2")
 network = weights.load({str(built.model)!r}, "litert")

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_job import publish
+from spark_job import runs
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
-from spark_job.objects import Store
-from spark_job.publish import RunFolder
-from spark_job.store import open_store
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
 
 MANIFEST = Manifest(
     run_id="one",
@@ -53,12 +53,12 @@ def test_counts_add_up_only_when_every_image_is_accounted_for(a: int, b: int, c:
 
 
 def test_publishing_points_at_the_run(output: Store) -> None:
-    assert publish.latest(output) is None
+    assert runs.latest(output) is None
     folder = RunFolder(output, "one")
     folder.claim(MANIFEST.started)
-    assert publish.latest(output) is None
+    assert runs.latest(output) is None
     folder.publish(MANIFEST, "<html>")
-    assert publish.latest(output) == MANIFEST
+    assert runs.latest(output) == MANIFEST
     assert output.read("runs/one/report.html").data == b"<html>"
     assert json.loads(output.read("latest.json").data)["manifest"] == "runs/one/manifest.json"
 
@@ -74,7 +74,7 @@ def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
     wrong = dataclasses.replace(MANIFEST, counts=Counts(10, 7, 2, 0))
     with pytest.raises(RunError, match="does not account for every image"):
         RunFolder(output, "one").publish(wrong, "<html>")
-    assert publish.latest(output) is None
+    assert runs.latest(output) is None
     with pytest.raises(FileNotFoundError):
         output.read("runs/one/manifest.json")
 
@@ -82,7 +82,7 @@ def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
 def test_a_run_that_dies_between_manifest_and_pointer_leaves_the_last_one(output: Store) -> None:
     RunFolder(output, "one").publish(MANIFEST, "<html>")
     output.write("runs/two/manifest.json", dataclasses.replace(MANIFEST, run_id="two").to_json().encode())
-    last = publish.latest(output)
+    last = runs.latest(output)
     assert last is not None
     assert last.run_id == "one"
 
@@ -91,7 +91,7 @@ def test_a_run_that_dies_between_manifest_and_pointer_leaves_the_last_one(output
 def test_a_damaged_pointer_is_named(output: Store, damage: bytes) -> None:
     output.write("latest.json", damage)
     with pytest.raises(UserError, match="cannot be read"):
-        publish.latest(output)
+        runs.latest(output)
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def _manifest(run_id: str, minute: int) -> Manifest:
 def test_a_run_that_started_earlier_does_not_replace_a_later_one(output: Store) -> None:
     RunFolder(output, "late").publish(_manifest("late", 30), "")
     RunFolder(output, "early").publish(_manifest("early", 10), "")
-    last = publish.latest(output)
+    last = runs.latest(output)
     assert last is not None
     assert last.run_id == "late"
     assert output.read("runs/early/manifest.json")  # a result all the same, only not the latest
     RunFolder(output, "later").publish(_manifest("later", 31), "")
-    last = publish.latest(output)
+    last = runs.latest(output)
     assert last is not None
     assert last.run_id == "later"
 
@@ -129,7 +129,7 @@ def test_of_many_at_once_the_one_that_started_last_wins(output: Store) -> None:
     for _ in range(3):
         with ThreadPoolExecutor(len(minutes)) as pool:
             list(pool.map(publish_one, minutes))
-        last = publish.latest(output)
+        last = runs.latest(output)
         assert last is not None
         assert last.run_id == "run-9"
         output.delete("latest.json")
@@ -138,16 +138,16 @@ def test_of_many_at_once_the_one_that_started_last_wins(output: Store) -> None:
 def test_processes_keep_out_of_each_others_way(tmp_path: Path) -> None:
     code = """
 import sys
-from tests.test_publish import _manifest
-from spark_job.publish import RunFolder
-from spark_job.store import open_store
+from tests.test_runs import _manifest
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
 for minute in map(int, sys.argv[2:]):
     RunFolder(open_store(sys.argv[1]), f"run-{minute}").publish(_manifest(f"run-{minute}", minute), "")
 """
     halves = [[str(minute) for minute in range(start, 50, 3)] for start in range(3)]
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *half]) for half in halves]
     assert [process.wait() for process in running] == [0, 0, 0]
-    last = publish.latest(open_store(str(tmp_path)))
+    last = runs.latest(open_store(str(tmp_path)))
     assert last is not None
     assert last.run_id == "run-49"
 
@@ -155,4 +155,4 @@ for minute in map(int, sys.argv[2:]):
 def test_a_damaged_pointer_can_be_replaced(output: Store) -> None:
     output.write("latest.json", b"[]")
     RunFolder(output, "one").publish(MANIFEST, "")
-    assert publish.latest(output) == MANIFEST
+    assert runs.latest(output) == MANIFEST

@@ -1,4 +1,4 @@
-"""From the bytes of a photo to the pixels that the network wants, or to the reason why there are none."""
+"""Turns the bytes of a photo into the pixels that a network expects, or into the reason why it is rejected."""
 
 import io
 import warnings
@@ -8,20 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from spark_job.bombs import BombError, check_chunks, in_one_scan
+from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, LimitError, check_chunks, in_one_scan
 
-SIDE = 224
-"""The network's input, in pixels a side."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+"""The endings of file names, in lower case, that make an object an image of the input."""
 
-PREPROCESSING = f"2: upright, white behind transparency, RGB, bicubic to {SIDE}x{SIDE}, x / 127.5 - 1"
-"""What is done to an image before the network; a change here makes old features stale, so count it up."""
+DECODING = "2: upright, white behind transparency, RGB, bicubic"
+"""How photos are decoded. Increment the version whenever decoding changes, so that features are computed again."""
 
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = {"JPEG": 2**28, "JPEG in several scans": 2**26, "PNG": 3 * 2**24, "WEBP": 2**25}
-"""What is decoded at most, so that no photo takes more than half a GiB: the first kind is decoded at a fraction of its
-size, the others whole, with 8, 8 and 16 bytes a pixel at worst."""
-
-Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values()) // 2  # Pillow's own guard refuses twice this
+Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values()) // 2  # Pillow itself refuses images of twice this size
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _THUMBNAIL_SIDE = 64
@@ -34,11 +29,11 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each value of EXIF's orientation."""
+"""The transposition that undoes each value of EXIF's orientation."""
 
 
 class Reason(StrEnum):
-    """Why an image is rejected; the closed list of ``rejected.reason``."""
+    """Why an image is rejected: the values of the column ``reason``."""
 
     EMPTY = "empty"
     TOO_LARGE = "too large"
@@ -52,7 +47,7 @@ class Reason(StrEnum):
 
 
 class RejectedImageError(Exception):
-    """An image that has no features."""
+    """An image cannot be used: the reason, and a sentence with the details."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -61,36 +56,38 @@ class RejectedImageError(Exception):
 
 
 def check_size(size: int) -> None:
-    """Reject an image by its size in bytes, so that nobody fetches what nobody will decode."""
+    """Reject an image by its size in bytes, before it is fetched."""
     if size == 0:
         raise RejectedImageError(Reason.EMPTY, "the file has no bytes")
     if size > MAX_BYTES:
-        raise RejectedImageError(Reason.TOO_LARGE, f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+        raise RejectedImageError(Reason.TOO_LARGE, f"{size:,} bytes; the limit is {MAX_BYTES:,}")
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
+def decode(data: bytes, side: int) -> NDArray[np.uint8]:
     """Return the pixels of a photo.
 
     Parameters
     ----------
     data
-        A JPEG, PNG or WebP file.
+        The content of a JPEG, PNG or WebP file.
+    side
+        Width and height of the result, in pixels.
 
     Returns
     -------
-    ndarray of uint8, shape (224, 224, 3)
-        The photo upright, RGB, squeezed to a square as the usual notebook does.
+    ndarray of uint8, shape (side, side, 3)
+        The photo, upright and in RGB. A photo that is not square is squeezed, not cropped.
 
     Raises
     ------
     RejectedImageError
-        Whatever is wrong with the bytes; no other exception is raised for any input.
+        If the bytes cannot be decoded. No input raises another exception.
     """
-    return np.asarray(_rgb(data, SIDE).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    return np.asarray(_rgb(data, side).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
-    """Return a JPEG of a photo, at most ``side`` wide and high, without its metadata; raises as :func:`decode` does."""
+    """Return a JPEG of at most ``side`` pixels each way, without metadata. Errors are those of :func:`decode`."""
     image = _rgb(data, side)
     image.thumbnail((side, side))
     clean = Image.fromarray(np.asarray(image))
@@ -100,25 +97,25 @@ def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
 
 
 def _rgb(data: bytes, side: int) -> Image.Image:
-    """Return a photo upright and in RGB, at any size not below ``side``."""
+    """Return a photo upright and in RGB. Large photos are reduced, but to no less than ``side`` pixels."""
     check_size(len(data))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes, which are checked here, and of odd metadata
+            warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about metadata
             return _upright_rgb(data, side)
     except RejectedImageError:
         raise
     except UnidentifiedImageError as error:
         raise RejectedImageError(Reason.UNSUPPORTED, "not a JPEG, PNG or WebP file") from error
-    except (Image.DecompressionBombError, BombError, MemoryError) as error:
+    except (Image.DecompressionBombError, LimitError, MemoryError) as error:
         raise RejectedImageError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:
-        # Pillow's decoders raise whatever their format's code does: OSError, SyntaxError, ValueError, struct.error, ...
+        # Pillow's decoders raise many types: OSError, SyntaxError, ValueError, struct.error, ...
         raise RejectedImageError(_reason(str(error).lower(), data), str(error) or type(error).__name__) from error
 
 
 def _reason(said: str, data: bytes) -> Reason:
-    """Return what is wrong with a file, by what its decoder said; WebP's says the same of everything."""
+    """Return the reason that matches a decoder's message. WebP's message is always the same, so its length decides."""
     promised = int.from_bytes(data[4:8], "little") + 8 if data.startswith(b"RIFF") else 0
     if "truncated" in said or len(data) < promised:
         return Reason.TRUNCATED
@@ -130,22 +127,22 @@ def _upright_rgb(data: bytes, side: int) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     width, height = image.size
     if width * height > MAX_PIXELS[kind]:
-        most = f"at most {MAX_PIXELS[kind]:,} of a {kind} are decoded"
-        raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; {most}")
+        limit = f"the limit for {kind} is {MAX_PIXELS[kind]:,} pixels"
+        raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; {limit}")
     if isinstance(image, ImageFile.ImageFile):
-        image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decodes at 1/2, 1/4 or 1/8, a fraction of the work
+        image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decoding at 1/2, 1/4 or 1/8 takes a fraction of the time
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     image = _rgb_or_rgba(image)
     if (factor := min(image.size) // (2 * side)) > 1:
-        image = image.reduce(factor)  # what follows makes copies
+        image = image.reduce(factor)  # before the steps below make copies
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.transpose(upright) if upright is not None else image
 
 
 def _kind(data: bytes) -> str:
-    """Return the key of MAX_PIXELS; a file that has none goes by the strictest, until Pillow says what is wrong."""
+    """Return a file's key in MAX_PIXELS. An unknown format gets the strictest limit, and Pillow then rejects it."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG" if in_one_scan(data) else "JPEG in several scans"
     if data.startswith(b"\x89PNG"):
@@ -155,10 +152,10 @@ def _kind(data: bytes) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation; damaged metadata is no reason to refuse a photo."""
+    """Return EXIF's orientation, or 1 (upright) if the metadata is damaged: the photo itself may be fine."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # whatever Pillow's parser raises
+    except Exception:  # Pillow's parser raises many types
         return 1
 
 

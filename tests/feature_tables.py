@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_job import parts
-from spark_job.parts import Parts
+from spark_job import tables
+from spark_job.tables import Table
 
 SEEN = datetime(2026, 11, 22, 5, 0, 0, 123456, UTC)
 
 
-def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequence[str | None] = (None,)) -> Parts:
+def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequence[str | None] = (None,)) -> Table:
     """Write rows of features as some parts; the images are called ``0.jpg`` and so on, labels take turns."""
-    table = Parts(str(folder), "features")
+    table = Table(str(folder), "features")
     for number, indices in enumerate(np.array_split(np.arange(len(rows)), count)):
         columns = {
             "path": [f"{index}.jpg" for index in indices],
@@ -25,6 +25,10 @@ def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequen
             "modified": [SEEN] * len(indices),
             "features": list(rows[indices]),
         }
-        arrays = [pa.array(columns[field.name], field.type) for field in parts.FEATURES]
-        table.write(f"part-{number:05d}.parquet", [pa.record_batch(arrays, schema=parts.FEATURES)], parts.FEATURES)
+        arrays = [pa.array(columns[field.name], field.type) for field in tables.FEATURES_SCHEMA]
+        table.write(
+            f"part-{number:05d}.parquet",
+            [pa.record_batch(arrays, schema=tables.FEATURES_SCHEMA)],
+            tables.FEATURES_SCHEMA,
+        )
     return table

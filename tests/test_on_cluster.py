@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cdk_app.bundle import ROOT
+ROOT = Path(__file__).parents[1]
 
 
 def submit(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the entry script as spark-submit runs it: alone, with the package on the path."""
-    script = str(ROOT / "cdk_app" / "entry.py")
+    script = str(ROOT / "spark_job" / "on_cluster.py")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, script, *words], env=environment, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Objects below a prefix in an S3 bucket."""
+"""A prefix of an S3 bucket as a store."""
 
 import contextlib
 import dataclasses
@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from spark_job.objects import BadNameError, Removed, Stored, UnavailableError, accept_any, listings
+from spark_job.storage.base import BadNameError, Removed, Stored, UnavailableError, accept_any, listings
 
-_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # the request is at fault: another one would fare no better
+_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # the request itself is wrong, so a retry cannot succeed
 
 _CONNECT_SECONDS = 5
 _SILENT_SECONDS = 10
@@ -25,25 +25,26 @@ _PATIENCE_SECONDS = 60
 T = TypeVar("T")
 
 
-class Bucket:
-    """A prefix in an S3 bucket, with the credentials and the region of the environment."""
+class S3Store:
+    """A prefix of an S3 bucket. Credentials and region come from the environment, as boto3 reads them."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        from obstore.store import S3Store
+        from obstore.store import S3Store as Client
 
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self.hadoop_uri = self.uri
         self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
-        self._store = S3Store(
+        self._store = Client(
             bucket,
             prefix=prefix or None,
             client_options={
                 "connect_timeout": f"{_CONNECT_SECONDS}s",
                 "read_timeout": f"{_SILENT_SECONDS}s",
                 "timeout": f"{_ANSWER_SECONDS}s",
-                "allow_http": os.environ.get("AWS_ALLOW_HTTP") == "true",  # obstore's own reading of it is off by these
+                # obstore ignores this variable if it gets options.
+                "allow_http": os.environ.get("AWS_ALLOW_HTTP") == "true",
             },
-            retry_config={"max_retries": 0},  # _patiently tries again, and counts
+            retry_config={"max_retries": 0},  # _with_retries retries and counts
             **_session(),
         )
 
@@ -55,11 +56,11 @@ class Bucket:
         return sorted(prefix.removeprefix(root).removesuffix("/") for prefix in found)
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
-        """Return listings; an object whose key ends in a slash is a folder's marker, not an object."""
+        """Yield listings without the markers of folders, whose keys end in a slash."""
         below = {"Delimiter": "/"} if folder is None else {}
         prefix = self._root if folder is None else f"{self._root}{folder}/"
         objects = (
-            # Whole seconds: a GET's Last-Modified header, which reuse compares with, has no more.
+            # Reuse compares this time with the Last-Modified header of a GET, which has whole seconds.
             (entry["Key"].removeprefix(self._root), entry["Size"], entry["LastModified"].replace(microsecond=0))
             for page in self._pages(Prefix=prefix, **below)
             for entry in page.get("Contents", ())
@@ -68,7 +69,7 @@ class Bucket:
         return listings(objects)
 
     def _pages(self, **what: str) -> Iterator[dict[str, Any]]:
-        """Yield the pages of a listing, by boto3: for obstore one key such as ``a//b.jpg`` spoils a whole listing."""
+        """Yield the pages of a listing. boto3 reads them, because obstore fails on keys such as ``a//b.jpg``."""
         with _plain_errors(self.uri):
             yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **what)
 
@@ -82,11 +83,11 @@ class Bucket:
         return boto3.client("s3", config=Config(retries=retries, **times))
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
-        """Return an object's bytes."""
+        """Return the content of an object."""
         import obstore
 
-        if path.startswith("/"):  # obstore would take the slash away, and read another object
-            raise BadNameError(f"{path!r} has an empty part; rename it")
+        if path.startswith("/"):  # obstore would strip the slash and read another object
+            raise BadNameError(f"{path!r} begins with a slash; rename it")
 
         def get() -> Stored:
             answer = obstore.get(self._store, path)
@@ -94,35 +95,35 @@ class Bucket:
             accept(meta["size"])
             return Stored(answer.bytes().to_bytes(), meta["last_modified"].replace(microsecond=0), meta["e_tag"])
 
-        stored, retries = self._patiently(path, get)
+        stored, retries = self._with_retries(path, get)
         return dataclasses.replace(stored, retries=retries) if retries else stored
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object."""
         import obstore
 
-        self._patiently(path, lambda: obstore.put(self._store, path, data))
+        self._with_retries(path, lambda: obstore.put(self._store, path, data))
 
     def create(self, path: str, data: bytes) -> None:
-        """Put an object on the condition that there is none (``If-None-Match: *``)."""
+        """Put an object if there is none (``If-None-Match: *``)."""
         import obstore
 
-        self._patiently(path, lambda: obstore.put(self._store, path, data, mode="create"))
+        self._with_retries(path, lambda: obstore.put(self._store, path, data, mode="create"))
 
     def replace(self, path: str, data: bytes, seen: Stored) -> None:
-        """Put an object on the condition that it is the one that was read (``If-Match``)."""
+        """Put an object if it is still the one that was read (``If-Match``)."""
         import obstore
 
-        self._patiently(path, lambda: obstore.put(self._store, path, data, mode={"e_tag": seen.version}))
+        self._with_retries(path, lambda: obstore.put(self._store, path, data, mode={"e_tag": seen.version}))
 
     def delete(self, path: str) -> None:
         """Delete an object."""
         import obstore
 
-        self._patiently(path, lambda: obstore.delete(self._store, path))
+        self._with_retries(path, lambda: obstore.delete(self._store, path))
 
     def remove(self, folder: str) -> Removed:
-        """Delete all objects below a prefix, markers of folders too."""
+        """Delete all objects below a prefix, including the markers of folders."""
         objects = size = 0
         for page in self._pages(Prefix=f"{self._root}{folder}/"):
             found = page.get("Contents", [])
@@ -136,26 +137,26 @@ class Bucket:
             objects, size = objects + len(found), size + sum(entry["Size"] for entry in found)
         return Removed(objects, size)
 
-    def _patiently(self, path: str, ask: Callable[[], T]) -> tuple[T, int]:
-        """Return what S3 answers, and how often it had to be asked again.
+    def _with_retries(self, path: str, request: Callable[[], T]) -> tuple[T, int]:
+        """Return the result of a request, and how many retries it took.
 
-        Throttling, broken connections, short bodies and silence are worth another attempt, after ever longer pauses
-        with jitter; nothing is begun after a minute.
+        Throttling, broken connections, short bodies and silence are retried with exponential pauses and jitter. No
+        attempt starts after a minute.
         """
         began = time.monotonic()
         for retries, pause in enumerate((*_PAUSES, None)):
             try:
                 with _plain_errors(f"{self.uri}/{path}"):
-                    return ask(), retries
+                    return request(), retries
             except ConnectionError as error:
                 if pause is None or time.monotonic() - began + pause > _PATIENCE_SECONDS:
                     raise UnavailableError(str(error), retries) from error
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - to spread requests, not to hide anything
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads requests; no secret depends on it
         raise AssertionError  # the last attempt returned or raised
 
 
 def _session() -> dict[str, Any]:
-    """Return boto3's credentials: it knows profiles and single sign-on, obstore does not."""
+    """Return boto3's credentials for obstore, which does not support profiles and single sign-on."""
     import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider
 
@@ -167,7 +168,7 @@ def _session() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _plain_errors(uri: str) -> Iterator[None]:
-    """Turn obstore's and boto3's errors into Python's own, in a line each."""
+    """Convert the errors of obstore and boto3 into Python's own, with a message of one line."""
     from botocore.exceptions import BotoCoreError, ClientError
     from obstore import exceptions
 

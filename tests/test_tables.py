@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from spark_job import parts
-from spark_job.parts import Part, Parts
-from tests import tables
+from spark_job import tables
+from spark_job.tables import PartWriter, Table
+from tests import feature_tables
 
 
 def _rows(count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -20,7 +20,7 @@ def _rows(count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 @given(rows=st.integers(0, 3_000), count=st.integers(1, 5))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: int, count: int) -> None:
-    table = tables.features(tmp_path_factory.mktemp("parts"), _rows(rows), count)
+    table = feature_tables.features(tmp_path_factory.mktemp("parts"), _rows(rows), count)
     assert table.names() == [f"part-{number:05d}.parquet" for number in range(count)]
     batches = [batch for name in table.names() for batch in table.read(name, ["path", "features"])]
     assert [path for batch in batches for path in batch["path"].to_pylist()] == [f"{row}.jpg" for row in range(rows)]
@@ -29,7 +29,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
 
 def test_a_part_that_is_written_again_is_the_same_part(tmp_path: Path, spark: SparkSession) -> None:
     for _ in range(2):
-        tables.features(tmp_path, _rows(2), 1, ["Apple"])
+        feature_tables.features(tmp_path, _rows(2), 1, ["Apple"])
     assert [file.name for file in (tmp_path / "features").iterdir()] == ["part-00000.parquet"]
     table = spark.read.parquet(str(tmp_path / "features"))
     assert dict(table.dtypes) == {
@@ -40,31 +40,33 @@ def test_a_part_that_is_written_again_is_the_same_part(tmp_path: Path, spark: Sp
         "features": "array<float>",
     }
     assert [row.features for row in table.collect()] == [[0.0, 1.0], [2.0, 3.0]]
-    assert pq.read_table(tmp_path / "features")["modified"][0].as_py() == tables.SEEN
+    assert pq.read_table(tmp_path / "features")["modified"][0].as_py() == feature_tables.SEEN
 
 
 def test_what_spark_wrote_can_be_a_part(tmp_path: Path, spark: SparkSession) -> None:
-    tables.features(tmp_path / "ours", _rows(3), 1)
+    feature_tables.features(tmp_path / "ours", _rows(3), 1)
     spark.read.parquet(str(tmp_path / "ours" / "features")).write.parquet(str(tmp_path / "theirs"))
-    theirs, copy = Parts(str(tmp_path), "theirs"), Parts(str(tmp_path), "copy")
+    theirs, copy = Table(str(tmp_path), "theirs"), Table(str(tmp_path), "copy")
     for name in theirs.names():
-        copy.write(name, theirs.read(name, parts.FEATURES.names), parts.FEATURES)
+        copy.write(name, theirs.read(name, tables.FEATURES_SCHEMA.names), tables.FEATURES_SCHEMA)
     copied = pq.read_table(tmp_path / "copy")
     assert copied.num_rows == 3
-    assert copied.schema.remove_metadata() == parts.FEATURES
+    assert copied.schema.remove_metadata() == tables.FEATURES_SCHEMA
 
 
 def test_an_error_leaves_no_part(tmp_path: Path) -> None:
-    table = Parts(str(tmp_path), "features")
-    with pytest.raises(ZeroDivisionError), Part(table, "part-00000.parquet", parts.FEATURES):
+    table = Table(str(tmp_path), "features")
+    with pytest.raises(ZeroDivisionError), PartWriter(table, "part-00000.parquet", tables.FEATURES_SCHEMA):
         _ = 1 / 0
     assert table.names() == []
 
 
 def test_row_groups_are_small_enough_to_read_one_at_a_time(tmp_path: Path) -> None:
-    table = Parts(str(tmp_path), "rejected")
+    table = Table(str(tmp_path), "rejected")
     columns = {"path": ["a"] * 100, "label": [None] * 100, "size": [1] * 100, "reason": ["empty"] * 100}
-    arrays = [pa.array(columns.get(field.name, ["-"] * 100), field.type) for field in parts.REJECTED]
-    table.write("part-00000.parquet", [pa.record_batch(arrays, schema=parts.REJECTED)] * 30, parts.REJECTED)
+    arrays = [pa.array(columns.get(field.name, ["-"] * 100), field.type) for field in tables.REJECTED_SCHEMA]
+    table.write(
+        "part-00000.parquet", [pa.record_batch(arrays, schema=tables.REJECTED_SCHEMA)] * 30, tables.REJECTED_SCHEMA
+    )
     file = pq.ParquetFile(io.BytesIO((tmp_path / "rejected" / "part-00000.parquet").read_bytes()))
     assert file.num_row_groups == 3

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from spark_job.errors import UserError
-from spark_job.objects import LISTING, Store
-from spark_job.store import open_store
+from spark_job.storage import open_store
+from spark_job.storage.base import LISTING_SCHEMA, Store
 
 NAMES = ["a.jpg", "Apple/b.jpg", "Apple/red ones/c d.jpg", "Ähre/é.jpg", "Pear/#%41+'q.JPG", "Pear/🍐.png"]
 
@@ -45,7 +45,7 @@ def test_a_listing_tells_size_and_time_as_a_read_does(store: Store) -> None:
 def test_listings_have_one_schema(store: Store) -> None:
     store.write("Apple/b.jpg", b"1")
     batches = [*store.listing(None), *store.listing("Apple")]
-    assert {batch.schema for batch in batches} == {LISTING}
+    assert {batch.schema for batch in batches} == {LISTING_SCHEMA}
 
 
 def test_writing_replaces_and_creating_does_not(store: Store) -> None:
@@ -90,7 +90,7 @@ def test_links_are_followed_once_and_broken_ones_are_listed(tmp_path: Path) -> N
 
 
 def test_long_folders_come_in_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spark_job.objects._LISTING_ROWS", 3)
+    monkeypatch.setattr("spark_job.storage.base._LISTING_ROWS", 3)
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(b"1")
     batches = list(open_store(str(tmp_path)).listing(None))
@@ -154,5 +154,5 @@ def test_a_file_that_goes_while_it_is_listed_is_not_listed(tmp_path: Path, monke
         Path(found.path).unlink(missing_ok=True)
         return False
 
-    monkeypatch.setattr("spark_job.folder._is_folder", lambda found: found.name == "a.jpg" and gone(found))
+    monkeypatch.setattr("spark_job.storage.local._is_folder", lambda found: found.name == "a.jpg" and gone(found))
     assert _paths(open_store(str(tmp_path)), None) == ["b.jpg"]

@@ -1,0 +1,214 @@
+"""The layout of an output, and the order of writing that makes a run either a result or nothing.
+
+::
+
+    latest.json                 points at the run that started last of those published
+    runs/<run_id>/
+        _started.json           the run has taken this id
+        features/ rejected/     tables of the images
+        pca/ model/             table of the components, and the PCA as a Spark PipelineModel
+        report.html
+        manifest.json           the run is published
+        _failed.json            the run failed on a cluster, for this reason
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from spark_job.errors import RunError, UserError
+from spark_job.manifest import Manifest
+from spark_job.storage import open_store
+from spark_job.storage.base import Removed, Store
+from spark_job.tables import FEATURES_SCHEMA_VERSION, Table
+
+RUNS = "runs"
+LATEST = "latest.json"
+STARTED = "_started.json"
+FAILED = "_failed.json"
+MANIFEST = "manifest.json"
+REPORT = "report.html"
+FEATURES = "features"
+REJECTED = "rejected"
+PCA = "pca"
+MODEL = "model"
+MODEL_STAGES = ("centre", "pca")
+"""The uids of the stages of the saved ``PipelineModel``. Spark makes folder names of them."""
+
+_POINTER_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run in an output."""
+
+    output: Store
+    run_id: str
+
+    @property
+    def path(self) -> str:
+        """The path of the folder, relative to the output."""
+        return f"{RUNS}/{self.run_id}"
+
+    def uri(self, name: str) -> str:
+        """Return the URI at which Spark itself reads or writes a part of the run, such as ``features``."""
+        return f"{self.output.hadoop_uri}/{self.path}/{name}"
+
+    def table(self, name: str) -> Table:
+        """Return a table of the run, such as ``features``."""
+        return Table(self.output.uri, f"{self.path}/{name}")
+
+    def claim(self, started: str) -> None:
+        """Take the run's id. Nobody can take it again; an id without a manifest belongs to a run that died.
+
+        Parameters
+        ----------
+        started
+            As in the manifest.
+
+        Raises
+        ------
+        UserError
+            If the id is taken, or the output cannot be written.
+        """
+        marker = {"run_id": self.run_id, "started": started, "features_schema": FEATURES_SCHEMA_VERSION}
+        try:
+            self.output.create(f"{self.path}/{STARTED}", json.dumps(marker).encode())
+        except FileExistsError as error:
+            raise UserError(
+                f"The run {self.run_id} exists already in {self.output.uri}. Give another --run-id, or none."
+            ) from error
+        except OSError as error:
+            raise UserError(f"The output {self.output.uri} cannot be written: {error}.") from error
+
+    @property
+    def started(self) -> str:
+        """When the run started; empty if its marker cannot be read."""
+        return str(self._marker().get("started", ""))
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the run has a manifest."""
+        try:
+            return bool(self.output.read(f"{self.path}/{MANIFEST}"))
+        except FileNotFoundError:
+            return False
+
+    @property
+    def features_schema(self) -> int:
+        """The version of the features table; 0 if the run's marker cannot be read."""
+        marker = self._marker()
+        return int(marker.get("features_schema", 1)) if marker else 0  # the first versions did not write it
+
+    def _marker(self) -> dict[str, Any]:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            if isinstance(marker := json.loads(self.output.read(f"{self.path}/{STARTED}").data), dict):
+                return marker
+        return {}
+
+    def publish(self, manifest: Manifest, report: str) -> None:
+        """Make the run a result: write the report, then the manifest, then ``latest.json``.
+
+        ``latest.json`` stays as it is if it points at a run that started later, because that run saw a newer input.
+
+        Raises
+        ------
+        RunError
+            If the counts do not account for every image. Nothing is written then.
+        """
+        if not manifest.counts.add_up:
+            raise RunError(f"The run does not account for every image ({manifest.counts}), so it is not published.")
+        self.output.write(f"{self.path}/{REPORT}", report.encode())
+        self.output.write(f"{self.path}/{MANIFEST}", manifest.to_json().encode())
+        self._point(manifest)
+
+    def leave_failure(self, reason: str) -> None:
+        """Write why the run failed where the state machine reads it."""
+        self.output.write(f"{self.path}/{FAILED}", json.dumps({"reason": reason}).encode())
+
+    def remove(self) -> Removed:
+        """Remove the run. The manifest goes first: if the removal stops halfway, the rest is not taken for a result."""
+        manifest = f"{self.path}/{MANIFEST}"
+        size = None
+        with contextlib.suppress(FileNotFoundError):
+            size = len(self.output.read(manifest).data)
+            self.output.delete(manifest)
+        rest = self.output.remove(self.path)
+        return rest if size is None else Removed(rest.objects + 1, rest.bytes + size)
+
+    def _point(self, manifest: Manifest) -> None:
+        """Compare and swap ``latest.json``, and repeat if another run was faster."""
+        path = f"{self.path}/{MANIFEST}"
+        pointer = {"run_id": self.run_id, "manifest": path, "started": manifest.started, "published": manifest.finished}
+        data = json.dumps(pointer, indent=2).encode()
+        for _ in range(_POINTER_ATTEMPTS):
+            try:
+                seen = self.output.read(LATEST)
+            except FileNotFoundError:
+                seen = None
+            if seen and _started(seen.data) > manifest.started:
+                return
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                self.output.replace(LATEST, data, seen) if seen else self.output.create(LATEST, data)
+                return
+        raise RunError(
+            f"Other runs changed {self.output.uri}/{LATEST} during each of {_POINTER_ATTEMPTS} attempts to write it. "
+            "Run again."
+        )
+
+
+def _started(pointer: bytes) -> str:
+    """Return when the run that a pointer names started. An unreadable pointer counts as older than any run."""
+    try:
+        return str(json.loads(pointer)["started"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def latest(output: Store) -> Manifest | None:
+    """Return the manifest of the run that ``latest.json`` points at, or None if no run is published.
+
+    Raises
+    ------
+    UserError
+        If the pointer or the manifest cannot be read.
+    """
+    try:
+        pointer = json.loads(output.read(LATEST).data)
+        return Manifest.from_json(output.read(pointer["manifest"]).data)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"The last run in {output.uri} cannot be read ({error}). Give another output, or delete its {LATEST}."
+        ) from error
+
+
+def find(uri: str) -> tuple[Store, Manifest]:
+    """Return the folder and the manifest of a published run.
+
+    Parameters
+    ----------
+    uri
+        An output, for its latest run, or the folder of one run.
+
+    Raises
+    ------
+    UserError
+        If there is no published run.
+    """
+    store = open_store(uri)
+    if last := latest(store):
+        return open_store(f"{store.uri}/{RunFolder(store, last.run_id).path}"), last
+    try:
+        return store, Manifest.from_json(store.read(MANIFEST).data)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"There is no published run in {uri}. Give the output of a run, or a folder with a {MANIFEST}."
+        ) from error
+
+
+def model_stage(folder: Store, uid: str) -> Table:
+    """Return the data of one stage of the ``PipelineModel`` that a run saved."""
+    return Table(folder.uri, f"{MODEL}/stages/{MODEL_STAGES.index(uid)}_{uid}/data")

@@ -1,0 +1,114 @@
+"""The interface of all stores: listings, objects and errors."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Protocol
+
+import pyarrow as pa
+
+LISTING_SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.timestamp("us", tz="UTC"))])
+"""Columns of a listing: path relative to the store, size in bytes, time of the last modification."""
+
+_LISTING_ROWS = 10_000
+
+
+class UnavailableError(ConnectionError):
+    """The store did not answer, even after ``retries`` more attempts."""
+
+    def __init__(self, sentence: str, retries: int = 0) -> None:
+        super().__init__(sentence)
+        self.retries = retries
+
+
+class BadNameError(OSError):
+    """The store cannot request an object of this name."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The content of an object.
+
+    Attributes
+    ----------
+    data
+        The bytes.
+    modified
+        The modification time of exactly these bytes.
+    version
+        Identifies these bytes among all that were ever stored under the name; None in a local folder.
+    retries
+        How many attempts failed before the successful one.
+    """
+
+    data: bytes
+    modified: datetime
+    version: str | None = None
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The number of removed objects, and their size."""
+
+    objects: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.objects:,} objects, {self.bytes:,} bytes"
+
+
+def accept_any(size: int) -> None:
+    """Accept an object of any size."""
+
+
+class Store(Protocol):
+    """A local folder or an S3 prefix. Paths are relative to it and use ``/``.
+
+    Every store raises the same errors: FileNotFoundError, PermissionError, UnavailableError (no answer after several
+    attempts), BadNameError, or another OSError.
+
+    Attributes
+    ----------
+    uri
+        The address of the store, for people and for :func:`spark_job.storage.open_store`.
+    hadoop_uri
+        The same address, for Spark's own readers and writers.
+    """
+
+    uri: str
+    hadoop_uri: str
+
+    def folders(self, below: str = "") -> list[str]:
+        """Return the names of the folders directly below the store, or directly below one of its folders."""
+
+    def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the objects below a folder, at any depth; for None, those that are in no folder."""
+
+    def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
+        """Return an object. ``accept`` gets the size first, and may raise an error to prevent the download."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write an object, or replace it. Readers see the old content or the new one, never a part."""
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write an object atomically; raise FileExistsError if it exists."""
+
+    def replace(self, path: str, data: bytes, seen: Stored) -> None:
+        """Replace an object atomically; raise FileExistsError if it has changed since ``seen`` was read."""
+
+    def delete(self, path: str) -> None:
+        """Remove an object. If there is none, the store may raise FileNotFoundError."""
+
+    def remove(self, folder: str) -> Removed:
+        """Remove a folder and everything in it."""
+
+
+def listings(objects: Iterator[tuple[str, int, datetime]]) -> Iterator[pa.RecordBatch]:
+    """Turn paths, sizes and modification times into batches of LISTING_SCHEMA."""
+    while rows := list(islice(objects, _LISTING_ROWS)):
+        arrays = [
+            pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), LISTING_SCHEMA, strict=True)
+        ]
+        yield pa.record_batch(arrays, schema=LISTING_SCHEMA)
