@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from spark_job import __version__, features, parts, pca, plan, publish, report, sample, session, weights
+from spark_job import __version__, features, parts, pca, plan, publish, sample, session, weights
 from spark_job.errors import RunError
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.model import FEATURES, Model
@@ -20,6 +20,7 @@ from spark_job.objects import Store
 from spark_job.plan import Plan
 from spark_job.progress import Stages
 from spark_job.publish import RunFolder
+from spark_job.report import page
 from spark_job.settings import Settings
 from spark_job.store import open_store
 
@@ -93,7 +94,7 @@ def run(settings: Settings, stages: Stages) -> Manifest:
         reused_from=earlier,
         retries=work.retries.value,
     )
-    folder.publish(manifest, report.render(manifest, components.ratio.tolist(), points, examples))
+    folder.publish(manifest, page.render(manifest, components.ratio.tolist(), points, examples))
     return manifest
 
 
@@ -143,10 +144,10 @@ def _pca_record(settings: Settings, components: Components, drawn: sample.Sample
     )
 
 
-def _examples(spark: SparkSession, folder: RunFolder) -> list[report.RejectedImage]:
+def _examples(spark: SparkSession, folder: RunFolder) -> list[page.RejectedImage]:
     table = _table(spark, folder, "rejected", parts.REJECTED)
     rows = table.orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
-    return [report.RejectedImage(row.path, row.reason, row.detail) for row in rows]
+    return [page.RejectedImage(row.path, row.reason, row.detail) for row in rows]
 
 
 def _versions(spark: SparkSession) -> dict[str, str]:

@@ -19,7 +19,7 @@ from spark_job.neighbours import agreement
 from spark_job.objects import Store
 from spark_job.parts import Parts
 from spark_job.pca import matrix
-from spark_job.report import Point
+from spark_job.report.map import Point
 
 _ROWS = 2_000
 _THUMBNAILS = 60

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spark_job import publish, report, weights
+from spark_job import publish, weights
 from spark_job.errors import UserError
 from spark_job.images import PREPROCESSING, RejectedImageError, check_size, decode, thumbnail
 from spark_job.manifest import Manifest
@@ -25,6 +25,8 @@ from spark_job.model import Model, extractor
 from spark_job.moments import Components
 from spark_job.neighbours import nearest
 from spark_job.objects import Store
+from spark_job.report.template import render_template
+from spark_job.report.text import NO_LABEL
 from spark_job.store import open_store
 
 _READERS = 8
@@ -51,7 +53,7 @@ class Found:
     @property
     def vote(self) -> tuple[str, int]:
         """The label of most neighbours, and of how many; between equals, that of the nearer."""
-        return Counter(neighbour.label or report.NO_LABEL for neighbour in self.neighbours).most_common(1)[0]
+        return Counter(neighbour.label or NO_LABEL for neighbour in self.neighbours).most_common(1)[0]
 
     def to_json(self) -> str:
         """Return what was found as indented JSON."""
@@ -184,7 +186,7 @@ def text(found: Found) -> str:
     """Return what was found for a terminal, a line a photo."""
     label, votes = found.vote
     lines = [f"{'run':<10}{found.run.run_id}", f"{'label':<10}{label} ({votes} of {len(found.neighbours)})"]
-    names = [neighbour.label or report.NO_LABEL for neighbour in found.neighbours]
+    names = [neighbour.label or NO_LABEL for neighbour in found.neighbours]
     width = max(map(len, names))
     for heading, name, neighbour in zip(chain(["nearest"], repeat("")), names, found.neighbours, strict=False):
         lines.append(f"{heading:<10}{neighbour.distance:<9.2f}{name:<{width}}  {neighbour.path}")
@@ -197,7 +199,7 @@ def page(found: Found) -> str:
     """Return what was found as one HTML page that loads nothing; a photo that has gone is an empty frame."""
     source = open_store(found.run.input)
     pictures = [_picture(f"{source.uri}/{neighbour.path}") for neighbour in found.neighbours]
-    return report.page(
+    return render_template(
         "similar.html.j2",
         found=found,
         picture=_picture(found.photo),
