@@ -1,6 +1,6 @@
 """Axes and bars for the drawings of the report.
 
-Places and lengths on axes are in SVG units, with y pointing down.
+Frames and places are in SVG units, and y grows downwards.
 """
 
 import math

@@ -38,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class LabelMarks:
-    """The dots of a label and how they look; ``colour`` is None if the label shares the grey of the small labels."""
+    """The dots of a label and how they look; ``colour`` is None for the smaller labels, which are all grey."""
 
     label: str
     images: int

@@ -15,7 +15,7 @@ def render_template(name: str, **content: Any) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return the environment of the templates, which also reads them from a zip."""
+    """Return the Jinja environment; it finds the templates in a folder as well as in a zip."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("spark_job.report", ""),
         autoescape=True,

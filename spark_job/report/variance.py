@@ -22,7 +22,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class VarianceCurve:
-    """The drawn curve; ``line`` and ``area`` are SVG paths, and ``area`` fills what the components kept lie under."""
+    """The drawn curve. ``line`` and ``area`` are SVG paths; ``area`` ends at the number of components of the run."""
 
     frame: Frame
     x_ticks: list[tuple[float, float]]
@@ -34,7 +34,7 @@ class VarianceCurve:
 
 
 def variance_curve(explained_variance_ratio: Sequence[float], components: int) -> VarianceCurve | None:
-    """Lay out the curve of a run that kept so many components; return None if its images do not vary at all."""
+    """Lay out the curve and mark the components that the run kept; return None if the images do not vary."""
     total = cumulative(explained_variance_ratio)
     if total[-1] <= 0:
         return None
