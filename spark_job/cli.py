@@ -216,8 +216,8 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _execute(settings: Settings, console: Console, *, as_json: bool = False) -> None:
+    from spark_job.report.summary import summary
     from spark_job.run import run
-    from spark_job.summary import summary
 
     manifest = run(settings, Stages(console))
     print(manifest.to_json().rstrip() if as_json else summary(manifest))

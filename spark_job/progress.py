@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, a line now and then in a log."""
+"""The progress of a run: a bar on a terminal, or a line from time to time in a log."""
 
 import threading
 import time
@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from spark_job.report.text import duration
+
 _LOOK_SECONDS = 0.2
 _LOG_SECONDS = 30.0
 
@@ -22,9 +24,9 @@ class Stages:
     Parameters
     ----------
     console
-        Where to: standard error, as a rule, so that standard output holds the result alone.
+        Where to print: usually standard error, so that standard output has only the result.
     log_seconds
-        How often a long stage says a line in a log.
+        The time between two lines of a long stage in a log.
     """
 
     console: Console
@@ -33,7 +35,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str, images: int = 0, done: Callable[[], int] = lambda: 0) -> Iterator[None]:
-        """Time a stage; with a number of images, show how many are done, how fast, and the time left."""
+        """Time a stage; if it has ``images``, show how many are done, how fast, and the time left."""
         began = time.monotonic()
         show = self._bar if self.console.is_terminal else self._lines
         stop = threading.Event()  # set when the stage ends
@@ -58,12 +60,12 @@ class Stages:
     def _lines(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
         began = time.monotonic()
         while not stop.wait(self.log_seconds):
-            said = describe(done(), images, time.monotonic() - began) if images else "working"
-            self.console.print(f"{name:<10} {said}", soft_wrap=True, highlight=False)
+            words = describe(done(), images, time.monotonic() - began) if images else "working"
+            self.console.print(f"{name:<10} {words}", soft_wrap=True, highlight=False)
 
 
 class _Images(ProgressColumn):
-    """Count, speed and time left of a stage that counts images: 47 characters, to fit a terminal of 80."""
+    """Count, speed and time left of a stage with images. This text never wraps; a narrow terminal shortens the bar."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=True))
@@ -73,22 +75,10 @@ class _Images(ProgressColumn):
 
 
 def describe(done: int, images: int, seconds: float) -> str:
-    """Return how far a stage has come, in words: count, images a second, time left."""
-    said = f"{done:,} of {images:,}"
+    """Return how far a stage has come, in words: count, images per second, time left."""
+    words = f"{done:,} of {images:,}"
     if not done or seconds <= 0:
-        return said
+        return words
     speed = done / seconds
-    said += f", {speed:,.0f} images/s"
-    return said if done >= images else f"{said}, {duration((images - done) / speed)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person says it: ``1.2 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    words += f", {speed:,.0f} images/s"
+    return words if done >= images else f"{words}, {duration((images - done) / speed)} left"

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from spark_job import __version__, features, pca, plan, report, runs, sample, session, tables
+from spark_job import __version__, features, pca, plan, runs, sample, session, tables
 from spark_job.errors import RunError
 from spark_job.features import FeatureTask
 from spark_job.manifest import Counts, Manifest, PcaRecord
@@ -20,6 +20,7 @@ from spark_job.network import MOBILENET_V2, Network, weights
 from spark_job.network.model import CompiledNetwork
 from spark_job.plan import Plan
 from spark_job.progress import Stages
+from spark_job.report import page
 from spark_job.runs import RunFolder
 from spark_job.sample import Sample
 from spark_job.settings import Settings
@@ -103,7 +104,7 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         reused_from=earlier,
         retries=task.retries.value,
     )
-    folder.publish(manifest, report.render(manifest, fitted.explained_variance_ratio.tolist(), points, examples))
+    folder.publish(manifest, page.render(manifest, fitted.explained_variance_ratio.tolist(), points, examples))
     return manifest
 
 
@@ -162,10 +163,10 @@ def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaReco
     )
 
 
-def _examples(spark: SparkSession, folder: RunFolder) -> list[report.RejectedImage]:
+def _examples(spark: SparkSession, folder: RunFolder) -> list[page.RejectedImage]:
     table = _read(spark, folder, runs.REJECTED, tables.REJECTED_SCHEMA)
     rows = table.orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
-    return [report.RejectedImage(row.path, row.reason, row.detail) for row in rows]
+    return [page.RejectedImage(row.path, row.reason, row.detail) for row in rows]
 
 
 def _versions(spark: SparkSession) -> dict[str, str]:

@@ -16,7 +16,7 @@ from spark_job import tables
 from spark_job.moments import FittedPca
 from spark_job.neighbours import agreement
 from spark_job.network.images import RejectedImageError, thumbnail
-from spark_job.report import Point
+from spark_job.report.map import Point
 from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix
 

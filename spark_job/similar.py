@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_job import report, runs
+from spark_job import runs
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
 from spark_job.moments import FittedPca
@@ -24,6 +24,8 @@ from spark_job.network import MOBILENET_V2, Network
 from spark_job.network.images import RejectedImageError, check_size, decode, thumbnail
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.weights import load
+from spark_job.report.template import render_template
+from spark_job.report.text import NO_LABEL
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix
@@ -52,7 +54,7 @@ class Found:
     @property
     def vote(self) -> tuple[str, int]:
         """The label that most neighbours have, and how many have it. In a draw, the label of the nearest wins."""
-        return Counter(neighbour.label or report.NO_LABEL for neighbour in self.neighbours).most_common(1)[0]
+        return Counter(neighbour.label or NO_LABEL for neighbour in self.neighbours).most_common(1)[0]
 
     def to_json(self) -> str:
         """Return the result as indented JSON."""
@@ -165,7 +167,7 @@ def text(found: Found) -> str:
     """Return the result for a terminal, one line per photo."""
     label, votes = found.vote
     lines = [f"{'run':<10}{found.run.run_id}", f"{'label':<10}{label} ({votes} of {len(found.neighbours)})"]
-    names = [neighbour.label or report.NO_LABEL for neighbour in found.neighbours]
+    names = [neighbour.label or NO_LABEL for neighbour in found.neighbours]
     width = max(map(len, names))
     for heading, name, neighbour in zip(chain(["nearest"], repeat("")), names, found.neighbours, strict=False):
         lines.append(f"{heading:<10}{neighbour.distance:<9.2f}{name:<{width}}  {neighbour.path}")
@@ -178,7 +180,7 @@ def page(found: Found) -> str:
     """Return the result as one HTML page that loads nothing. A photo that is gone is shown as an empty frame."""
     source = open_store(found.run.input)
     pictures = [_picture(f"{source.uri}/{neighbour.path}") for neighbour in found.neighbours]
-    return report.page(
+    return render_template(
         "similar.html.j2",
         found=found,
         picture=_picture(found.photo),

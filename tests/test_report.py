@@ -15,9 +15,22 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from spark_job import report
+import spark_job
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
-from spark_job.report import MAP_FRAME, NO_LABEL, PITCH, THUMBNAIL, Point, RejectedImage
+from spark_job.report.drawing import bars, stages, ticks
+from spark_job.report.map import (
+    MAP_FRAME,
+    PITCH,
+    THUMBNAIL,
+    Point,
+    equal_scales,
+    look,
+    photo_map,
+    place_thumbnails,
+)
+from spark_job.report.page import RejectedImage, agreement_by_chance, render
+from spark_job.report.text import NO_LABEL, duration, setting
+from spark_job.report.variance import components_for, cumulative, variance_curve
 from spark_job.settings import Engine
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}"""
@@ -44,7 +57,7 @@ VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
 
 
 def jpeg(size: int = 64, seed: int = 0) -> bytes:
-    """A picture as hard to compress as a photo can be."""
+    """Return random noise as a JPEG: it is as hard to compress as any photo."""
     noise = np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(noise).save(file, "JPEG", quality=85)
@@ -60,7 +73,7 @@ def sample(count: int, labels: list[str | None], pictures: int = 0) -> list[Poin
 
 
 class Page(HTMLParser):
-    """A parsed page; refuses tags that are closed out of order or not at all."""
+    """A parsed page; it fails if a tag is closed out of order or not at all."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -105,10 +118,10 @@ def page(
 ) -> Page:
     points = sample(42, ["apple", "cherry"], pictures=6) if points is None else points
     rejected = [RejectedImage("a/b.jpg", "truncated", "ends early")] if rejected is None else rejected
-    return Page(report.render(manifest, variance, points, rejected))
+    return Page(render(manifest, variance, points, rejected))
 
 
-def test_page_tells_the_run() -> None:
+def test_page_describes_the_run() -> None:
     read = page()
     assert RUN.run_id in read.text
     assert "22 November 2026, 05:03 UTC" in read.text
@@ -128,7 +141,7 @@ def test_every_photo_is_on_the_map_with_its_label() -> None:
     assert all((image["href"] or "").startswith("data:image/jpeg;base64,") for image in read.all("image"))
 
 
-def test_only_random_weights_bring_the_warning() -> None:
+def test_only_random_weights_show_the_warning() -> None:
     random = replace(RUN, model=replace(RUN.model, weights="random"))
     assert "mean nothing about fruit" in page(random).text
     assert "mean nothing about fruit" not in page().text
@@ -239,7 +252,7 @@ def test_page_loads_nothing() -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_fragments_point_at_what_is_there() -> None:
+def test_fragments_refer_to_ids_of_the_page() -> None:
     read = page()
     ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -251,10 +264,10 @@ def test_fragments_point_at_what_is_there() -> None:
 
 def test_a_full_sample_with_long_names_stays_under_3_mb() -> None:
     points = [replace(point, path="<" * 1024) for point in sample(2000, ["apple", "cherry"], 60)]
-    assert len(report.render(RUN, [1 / 1280] * 1280, points, []).encode()) < 3_000_000
+    assert len(render(RUN, [1 / 1280] * 1280, points, []).encode()) < 3_000_000
 
 
-def test_snippets_are_python_and_name_the_run() -> None:
+def test_snippets_are_python_and_contain_the_path_of_the_run() -> None:
     html = page(replace(RUN, output="/home/o'hara/results"))
     pandas = html.text.partition("import numpy as np")[2].partition("Needs pip")[0]
     compile(pandas, "snippet", "exec")
@@ -263,24 +276,39 @@ def test_snippets_are_python_and_name_the_run() -> None:
     assert "httpfs" not in html.text
 
 
-def test_template_is_read_from_a_zip(tmp_path: Path) -> None:
-    package = Path(report.__file__).parent
+def test_templates_are_read_from_a_zip(tmp_path: Path) -> None:
+    package = Path(spark_job.__file__).parent
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
-        for file in package.glob("*.*"):
-            archive.write(file, f"spark_job/{file.name}")
+        for file in [package / "__init__.py", *package.glob("report/*.*")]:
+            archive.write(file, file.relative_to(package.parent))
     code = (
-        "import sys; sys.path.insert(0, 'job.zip'); from spark_job import report; "
-        "assert 'job.zip' in report.__file__; report._environment().get_template('report.html.j2')"
+        "import sys; sys.path.insert(0, 'job.zip'); from spark_job.report import template; "
+        "assert 'job.zip' in template.__file__; template.environment().get_template('report.html.j2')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (0.26, "0.3 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (72, "1 min 12 s"), (3725, "1 h 02 min")],
+    [
+        (0, "0.0 s"),
+        (0.26, "0.3 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.7, "1 min 00 s"),
+        (72, "1 min 12 s"),
+        (3599, "59 min 59 s"),
+        (3725, "1 h 02 min"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert report.duration(seconds) == text
+    assert duration(seconds) == text
+
+
+@given(st.floats(0, 1e6))
+def test_a_duration_never_has_sixty_seconds_or_minutes(seconds: float) -> None:
+    assert "60 s" not in duration(seconds)
+    assert "60 min" not in duration(seconds)
 
 
 @pytest.mark.parametrize(
@@ -288,19 +316,19 @@ def test_duration(seconds: float, text: str) -> None:
     [(None, "none"), (True, "yes"), (0.9, "0.9"), ("é", "é"), (["jpg", 1], '["jpg", 1]')],
 )
 def test_setting(value: object, text: str) -> None:
-    assert report.setting(value) == text
+    assert setting(value) == text
 
 
 @given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), about=st.integers(2, 12))
 def test_ticks_increase_within_the_range(low: float, width: float, about: int) -> None:
-    values = report.ticks(low, low + width, about)
+    values = ticks(low, low + width, about)
     assert all(low <= value <= low + width for value in values)
     assert all(a < b for a, b in pairwise(values))
     assert about / 2.5 - 1 <= len(values) <= about + 1
 
 
-def test_ticks_of_nothing() -> None:
-    assert report.ticks(1, 1, 5) == []
+def test_an_empty_range_has_no_ticks() -> None:
+    assert ticks(1, 1, 5) == []
 
 
 PLACES = st.lists(
@@ -313,11 +341,12 @@ PLACES = st.lists(
 def test_thumbnails_never_overlap_and_stay_inside(
     anchors: list[tuple[float, float]], dots: list[tuple[float, float]], same: bool
 ) -> None:
-    anchors = [anchors[0]] * len(anchors) if same and anchors else anchors  # all in one place: the hardest case
-    placed = report.place_thumbnails(anchors, dots, MAP_FRAME)
+    anchors = [anchors[0]] * len(anchors) if same and anchors else anchors  # one place for all is the hardest case
+    placed = place_thumbnails(anchors, dots, MAP_FRAME)
     assert len(placed) == len(anchors)
     corners = [corner for corner in placed if corner]
-    assert not anchors or placed[0] is not None or not _inside(anchors[0])  # the first finds a place, but in a corner
+    # The first thumbnail finds a place unless its anchor is at the border.
+    assert not anchors or placed[0] is not None or not _inside(anchors[0])
     for x, y in corners:
         assert MAP_FRAME.left <= x <= MAP_FRAME.right - THUMBNAIL
         assert MAP_FRAME.top <= y <= MAP_FRAME.bottom - THUMBNAIL
@@ -333,38 +362,38 @@ def _inside(anchor: tuple[float, float]) -> bool:
 
 def test_thumbnail_avoids_a_crowd() -> None:
     anchor = (450.0, 300.0)
-    (alone,) = report.place_thumbnails([anchor], [], MAP_FRAME)
+    (alone,) = place_thumbnails([anchor], [], MAP_FRAME)
     assert alone is not None
     crowd = [(alone[0] + THUMBNAIL / 2, alone[1] + THUMBNAIL / 2)] * 100
-    assert report.place_thumbnails([anchor], crowd, MAP_FRAME) != [alone]
+    assert place_thumbnails([anchor], crowd, MAP_FRAME) != [alone]
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=30))
 def test_map_keeps_points_inside_and_units_equal(places: list[tuple[float, float]]) -> None:
     assume(all(abs(value) > 1e-6 or value == 0 for place in places for value in place))
     points = [Point("p", "l", x, y, None) for x, y in places]
-    x, y = report.equal_scales(points, MAP_FRAME)
+    x, y = equal_scales(points, MAP_FRAME)
     assert x.unit == -y.unit > 0
     for point in points:
         assert MAP_FRAME.left <= x(point.x) <= MAP_FRAME.right
         assert MAP_FRAME.top <= y(point.y) <= MAP_FRAME.bottom
 
 
-def test_the_21_largest_labels_look_different_and_the_rest_grey() -> None:
-    looks = [report.look(rank) for rank in range(30)]
+def test_the_21_largest_labels_look_different_and_the_rest_are_grey() -> None:
+    looks = [look(rank) for rank in range(30)]
     assert len(set(looks[:21])) == 21
     assert set(looks[21:]) == {(None, "circle")}
-    drawn = report.fruit_map(sample(30, [str(i) for i in range(30)]), {str(i): i for i in range(30)})
+    drawn = photo_map(sample(30, [str(i) for i in range(30)]), {str(i): i for i in range(30)})
     assert [group.label for group in drawn.groups[:2]] == ["29", "28"]
     assert drawn.groups[-1].colour is None
 
 
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=50), st.integers(1, 60))
 def test_variance_curve_rises_within_its_frame(ratios: list[float], components: int) -> None:
-    total = report.cumulative(ratios)
+    total = cumulative(ratios)
     assert total[0] == 0
     assert all(a <= b <= 1 for a, b in pairwise(total))
-    curve = report.variance_curve(ratios, components)
+    curve = variance_curve(ratios, components)
     assert (curve is None) == (total[-1] == 0)
     if curve:
         for kept in [curve.chosen, *curve.shares]:
@@ -374,21 +403,21 @@ def test_variance_curve_rises_within_its_frame(ratios: list[float], components: 
 
 
 def test_components_for_a_share() -> None:
-    total = report.cumulative(VARIANCE)
-    assert [report.components_for(share, total) for share in (0.5, 0.8, 0.9, 1.0)] == [1, 2, 3, 5]
-    assert report.components_for(0.99, report.cumulative([0.5])) is None
+    total = cumulative(VARIANCE)
+    assert [components_for(share, total) for share in (0.5, 0.8, 0.9, 1.0)] == [1, 2, 3, 5]
+    assert components_for(0.99, cumulative([0.5])) is None
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers(0, 10**9), max_size=60))
 def test_bars_are_the_largest_in_order(counts: dict[str, int]) -> None:
-    drawn = report.bars(counts)
+    drawn = bars(counts)
     assert [bar.value for bar in drawn] == sorted(counts.values(), reverse=True)[:30]
     assert all(0 <= bar.length <= 100 for bar in drawn)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.floats(0, 1e5), max_size=12))
 def test_stages_follow_each_other(seconds: dict[str, float]) -> None:
-    drawn = report.stages(seconds)
+    drawn = stages(seconds)
     assert [bar.name for bar in drawn] == list(seconds)
     for earlier, later in pairwise(drawn):
         assert later.start == pytest.approx(earlier.start + earlier.length)
@@ -397,6 +426,6 @@ def test_stages_follow_each_other(seconds: dict[str, float]) -> None:
 
 
 def test_agreement_by_chance() -> None:
-    assert report.agreement_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
-    assert report.agreement_by_chance({"a": 5}) == 1
-    assert report.agreement_by_chance({"a": 1}) is None
+    assert agreement_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
+    assert agreement_by_chance({"a": 5}) == 1
+    assert agreement_by_chance({"a": 1}) is None

@@ -156,10 +156,10 @@ sys.path[:0] = {path!r}
 import numpy as np
 import spark_job.run, spark_job.cli, spark_job.daemon
 from spark_job.storage import open_store
-from spark_job import report
+from spark_job.report import template
 from spark_job.network import model, weights
 assert spark_job.__file__.startswith({str(tmp_path / "code")!r})
-report._environment().get_template("report.html.j2")
+template.environment().get_template("report.html.j2")
 network = weights.load({str(built.model)!r}, "litert")
 print(network.record.weights, model.extractor(network)(np.zeros((1, 224, 224, 3), np.uint8)).shape)
 open_store("s3://bucket")._client

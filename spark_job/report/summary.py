@@ -1,11 +1,11 @@
-"""The few lines that a run ends with on a terminal."""
+"""The summary that a run prints on the terminal."""
 
 from spark_job.manifest import Manifest
-from spark_job.progress import duration
+from spark_job.report.text import duration
 
 
 def summary(manifest: Manifest) -> str:
-    """Return what a person wants to know of a run, a line each."""
+    """Return the main facts of a run, one per line."""
     return "\n".join(f"{name:<10}{value}" for name, value in _lines(manifest).items())
 
 

@@ -1,0 +1,77 @@
+"""The HTML page of a run, made from its numbers and sampled images.
+
+Python computes where things go; the template ``report.html.j2`` draws them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from spark_job.manifest import Manifest
+from spark_job.report.drawing import bars, stages
+from spark_job.report.map import Point, photo_map
+from spark_job.report.template import render_template
+from spark_job.report.text import label_name
+from spark_job.report.variance import variance_curve
+
+
+@dataclass(frozen=True)
+class RejectedImage:
+    """One image that the run could not use, and why."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+def render(
+    manifest: Manifest,
+    explained_variance_ratio: Sequence[float],
+    points: Sequence[Point],
+    rejected: Sequence[RejectedImage],
+) -> str:
+    """Return the page of one run.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The run.
+    explained_variance_ratio : sequence of float
+        The ratios of all components, not only of those kept, in descending order.
+    points : sequence of Point
+        Sampled images; about 2,000 points and 60 thumbnails keep the page small.
+    rejected : sequence of RejectedImage
+        Examples; ``manifest.rejected`` counts all rejected images.
+
+    Returns
+    -------
+    str
+        HTML that loads nothing: it contains its styles, scripts and images.
+    """
+    images = {label_name(label): count for label, count in manifest.labels.items()}
+    return render_template(
+        "report.html.j2",
+        manifest=manifest,
+        seconds_total=_seconds_between(manifest.started, manifest.finished),
+        map=photo_map(points, images),
+        curve=variance_curve(explained_variance_ratio, manifest.pca.components),
+        first_shares=[*explained_variance_ratio[:2], 0.0, 0.0][:2],
+        labels=bars(images),
+        stages=stages(manifest.seconds),
+        reasons=bars(manifest.rejected),
+        rejected=rejected,
+        chance=agreement_by_chance(images),
+        run_path=f"{manifest.output.rstrip('/')}/runs/{manifest.run_id}",
+    )
+
+
+def _seconds_between(started: str, finished: str) -> float:
+    return (datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds()
+
+
+def agreement_by_chance(labels: Mapping[str, int]) -> float | None:
+    """Return the probability that two different images picked at random have the same label."""
+    images = sum(labels.values())
+    if images < 2:
+        return None
+    return sum(n * (n - 1) for n in labels.values()) / (images * (images - 1))

@@ -1,0 +1,36 @@
+"""The Jinja templates of this package and the filters that they use."""
+
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from spark_job.report.text import duration, moment, setting, share
+
+
+def render_template(name: str, **content: Any) -> str:
+    """Return the page that a template of this package makes from its content."""
+    return environment().get_template(name).render(content)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return the Jinja environment; it finds the templates in a folder as well as in a zip."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("spark_job.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "count": "{:,}".format,
+        "share": share,
+        "duration": duration,
+        "moment": moment,
+        "setting": setting,
+        "python": repr,
+        "sql": lambda text: "'" + text.replace("'", "''") + "'",
+        "units": lambda number: f"{number:.1f}".removesuffix(".0"),
+    }
+    return made

@@ -1,0 +1,59 @@
+"""Numbers, times and labels as people write them."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+NO_LABEL = "(no label)"
+
+
+def label_name(label: str | None) -> str:
+    """Return a label, or a name for the images that have none."""
+    return label or NO_LABEL
+
+
+def share(ratio: float, digits: int = 1) -> str:
+    """Return a ratio as a percentage.
+
+    >>> share(0.9034)
+    '90.3\u202f%'
+    """
+    return f"{100 * ratio:.{digits}f}\u202f%"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the one or two units that a person would use.
+
+    >>> [duration(s) for s in (0.26, 8.24, 72, 3725)]
+    ['0.3 s', '8.2 s', '1 min 12 s', '1 h 02 min']
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes_left:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def moment(iso: str) -> str:
+    """Return a UTC time in ISO 8601 as people write it.
+
+    >>> moment("2026-11-22T05:03:53Z")
+    '22 November 2026, 05:03 UTC'
+    """
+    when = datetime.fromisoformat(iso)
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+
+
+def setting(value: Any) -> str:
+    """Return the value of a setting as people write it.
+
+    >>> [setting(v) for v in (None, True, 0.9, "s3://b/in", ["jpg"])]
+    ['none', 'yes', '0.9', 's3://b/in', '["jpg"]']
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
