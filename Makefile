@@ -12,7 +12,7 @@ help: ## Show this list
 		printf '  make %-12s %s\n' "$${target%:}" "$${rest#*## }";; esac;; esac; done < Makefile
 
 demo: .venv/.user ## Run the job on photos that it draws itself, and say where the report is
-	@$(RUN) spark_job demo
+	@.venv/bin/fruits demo
 
 test: .venv/.developer ## Check the code and run every test
 	@.venv/bin/ruff check --quiet
@@ -38,10 +38,11 @@ lock: ## Resolve the pinned requirements to lock files with hashes
 clean: ## Remove what the other targets made, the virtual environment too
 	@rm -rf .venv .cache demo
 
-.venv/.user: requirements.lock
+.venv/.user: requirements.lock pyproject.toml
 	@echo 'Setting up .venv: this takes a few minutes, once.'
 	@$(PYTHON) -m venv .venv
 	@$(PIP) requirements.lock
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.developer: requirements-dev.lock .venv/.user

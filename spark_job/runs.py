@@ -17,11 +17,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from spark_job import tables
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.storage import open_store
 from spark_job.storage.base import Removed, Store
-from spark_job.tables import FEATURES_SCHEMA_VERSION, Table
+from spark_job.tables import Table
 
 RUNS = "runs"
 LATEST = "latest.json"
@@ -72,7 +73,7 @@ class RunFolder:
         UserError
             If the id is taken, or the output cannot be written.
         """
-        marker = {"run_id": self.run_id, "started": started, "features_schema": FEATURES_SCHEMA_VERSION}
+        marker = {"run_id": self.run_id, "started": started, "features_schema": tables.FEATURES_SCHEMA_VERSION}
         try:
             self.output.create(f"{self.path}/{STARTED}", json.dumps(marker).encode())
         except FileExistsError as error:

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import runs
+from spark_job import features, runs, tables
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.network import weights
@@ -155,6 +155,36 @@ def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: Compile
     other.write_bytes(dataclasses.replace(network, payload=network.payload + b"\0").to_bytes())
     made = run_job(weights=str(other))
     assert (made.counts.featurised, made.reused_from) == (12, None)
+
+
+def test_rows_of_another_schema_are_not_reused(run_job: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_job()
+    monkeypatch.setattr(tables, "FEATURES_SCHEMA_VERSION", 2)
+    second = run_job()
+    assert (second.counts.featurised, second.counts.reused, second.reused_from) == (12, 0, None)
+    assert run_job().counts.reused == 12
+
+
+@pytest.mark.parametrize(("marker", "reused"), [(b'{"run_id": "first"}', 12), (b"damaged", 0), (None, 0)])
+def test_a_marker_without_a_version_is_of_the_first_one(
+    run_job: Run, results: Path, marker: bytes | None, reused: int
+) -> None:
+    run_job(run_id="first")
+    file = results / "runs" / "first" / runs.STARTED
+    file.unlink() if marker is None else file.write_bytes(marker)
+    assert run_job().counts.reused == reused
+
+
+def test_a_run_that_loses_photos_is_not_published(
+    run_job: Run, photos: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_job()
+    for number in range(4):
+        _write(photos / "Kiwi" / f"{number}.jpg", seed=100 + number)
+    monkeypatch.setattr(features, "reuse", lambda *_: None)
+    with pytest.raises(RunError, match=r"does not account for every image .*found=16, featurised=4, reused=0"):
+        run_job(components=0.9)
+    assert runs.latest(open_store(str(results))) == first
 
 
 def test_rejected_images_are_kept_with_their_reasons(run_job: Run, photos: Path, results: Path) -> None:

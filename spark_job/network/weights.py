@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import math
 import os
 import socket
 import tempfile
@@ -131,15 +132,15 @@ def _random(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """
     rng = np.random.default_rng(_RANDOM_SEED)
     return [
-        rng.normal(0, np.sqrt(2 / _fan_in(array)), array.shape).astype(np.float32) if array.ndim == 4 else array
+        rng.normal(0, np.sqrt(2 / _fan_in(array)), array.shape).astype(np.float32) if array.ndim > 1 else array
         for array in arrays
     ]
 
 
 def _fan_in(kernel: NDArray[Any]) -> int:
     """Return the number of inputs of one output. A depthwise kernel, (h, w, channels, 1), sums one channel only."""
-    height, width, channels, out = kernel.shape
-    return int(height * width * (1 if out == 1 else channels))
+    is_depthwise = kernel.ndim == 4 and kernel.shape[-1] == 1
+    return math.prod(kernel.shape[: 2 if is_depthwise else -1])
 
 
 def _official(weights: OfficialWeights) -> bytes:

@@ -1,0 +1,109 @@
+"""A second network: the recipe in CONTRIBUTING, with a tiny network of another size and width."""
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from spark_job import runs, similar
+from spark_job.demo import draw
+from spark_job.errors import UserError
+from spark_job.network import MOBILENET_V2, Network, OfficialWeights, model, weights
+from spark_job.network.model import CompiledNetwork
+from spark_job.progress import Stages
+from spark_job.run import run
+from spark_job.settings import Engine, Settings
+from spark_job.storage import open_store
+
+
+def _build(keras: Any, side: int) -> Any:
+    layers = [
+        keras.Input((side, side, 3)),
+        keras.layers.Conv2D(6, 3, strides=2, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(5),
+    ]
+    return keras.Sequential(layers)
+
+
+def _to_unit(pixels: Any) -> Any:
+    return pixels / 255.0
+
+
+TINY = Network(
+    name="Tiny",
+    side=32,
+    feature_count=5,
+    build=_build,
+    scale=_to_unit,
+    scaling="x / 255",
+    official_weights=OfficialWeights("tiny.h5", "https://example.invalid/"),
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    draw(tmp_path / "photos", images_per_label=2)
+    return tmp_path / "photos"
+
+
+def _run(photos: Path, results: Path, network: Network, **changes: Any) -> Any:
+    settings = Settings(str(photos), str(results), weights="random", components=0.9, max_rejected=0.1)
+    return run(dataclasses.replace(settings, **changes), Stages(Console(file=io.StringIO())), network)
+
+
+def test_a_network_of_another_size_goes_through_a_run(
+    spark: SparkSession,  # noqa: ARG001 - must be up
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    results = tmp_path / "results"
+    made = _run(photos, results, TINY)
+    assert made.counts.featurised == 32
+    assert made.model.preprocessing == TINY.preprocessing
+    assert made.model.preprocessing.endswith("to 32x32, x / 255")
+    features = pd.read_parquet(results / "runs" / made.run_id / "features")["features"]
+    assert {len(row) for row in features} == {5}
+    assert _run(photos, results, TINY).counts.reused == 32
+    found = similar.search(str(photos / "Kiwi" / "00.jpg"), str(results), network=TINY)
+    assert found.neighbours[0].path == "Kiwi/00.jpg"
+    with pytest.raises(UserError, match="prepared photos differently"):
+        similar.search(str(photos / "Kiwi" / "00.jpg"), str(results))
+    with pytest.raises(UserError, match="6 components are more than 34 images of 5 features"):
+        _run(photos, results, TINY, components=6)
+    assert runs.latest(open_store(str(results))) is not None
+
+
+def test_features_of_another_network_are_not_reused(
+    spark: SparkSession,  # noqa: ARG001 - must be up
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    _run(photos, tmp_path / "results", TINY)
+    wider = dataclasses.replace(TINY, side=48)
+    assert _run(photos, tmp_path / "results", wider).counts.reused == 0
+
+
+@pytest.mark.parametrize("engine", ["litert", "tensorflow"])
+def test_its_engines_agree(engine: Engine) -> None:
+    compiled = weights.load("random", engine, TINY)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    keras_model = model.build(TINY)
+    keras_model.set_weights(weights._random(keras_model.get_weights()))
+    expected = keras_model.predict(images / np.float32(255), verbose=0)
+    np.testing.assert_allclose(model.extractor(compiled)(images), expected, atol=1e-4)
+
+
+def test_its_model_file_is_not_taken_for_another_network(tmp_path: Path) -> None:
+    compiled = weights.load("random", "litert", TINY)
+    (tmp_path / "tiny.model").write_bytes(compiled.to_bytes())
+    assert weights.load(str(tmp_path / "tiny.model"), "litert", TINY) == dataclasses.replace(compiled)
+    assert CompiledNetwork.from_bytes(compiled.to_bytes(), TINY) == compiled
+    with pytest.raises(UserError, match=f"nor a {MOBILENET_V2.name} model"):
+        weights.load(str(tmp_path / "tiny.model"), "litert")
