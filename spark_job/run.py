@@ -2,7 +2,7 @@
 
 import platform
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -21,6 +21,7 @@ from spark_job.network.model import CompiledNetwork
 from spark_job.plan import Plan
 from spark_job.progress import Stages
 from spark_job.report import page
+from spark_job.report.map import Point
 from spark_job.runs import RunFolder
 from spark_job.sample import Sample
 from spark_job.settings import Settings
@@ -58,7 +59,6 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         model = weights.load(settings.weights, settings.engine, network)
     with stages.stage("spark"):
         spark = session.start(output.uri)
-        context = spark.sparkContext
     with stages.stage("plan"):
         earlier = None if settings.recompute else _reusable(output, model)
         todo = _plan(spark, source, output, earlier)
@@ -66,26 +66,8 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         folder.claim(_iso(started))
     task = FeatureTask.prepare(spark, source.uri, model)
     with stages.stage("features", todo.to_compute, lambda: task.done.value):
-        table = folder.table(runs.FEATURES)
-        rejected = features.compute(todo.new, todo.to_compute, task, table, folder.table(runs.REJECTED))
-        _check_rejected(rejected, todo.found, settings.max_rejected, folder)
-        if todo.reused is not None:
-            features.reuse(todo.reused, table)
-    with stages.stage("pca"):
-        fitted = pca.fit(context, table, settings.components, settings.standardize)
-    with ThreadPoolExecutor() as pool:
-        # Both keep Spark's driver busy for a while, in which the executors can compute the projection.
-        saved = pool.submit(pca.pipeline(spark, fitted).save, folder.uri(runs.MODEL))
-        counted = pool.submit(_count, spark, folder)
-        with stages.stage("projection"):
-            pca.project(context, table, fitted, folder.table(runs.PCA))
-        with stages.stage("report"):
-            drawn = sample.draw(context, table, fitted)
-            points = drawn.points(source)
-            record = _pca_record(settings, fitted, drawn)
-            examples = _examples(spark, folder) if rejected else []
-            labels, featurised, reused = counted.result()
-            saved.result()
+        rejected = _compute(todo, task, folder, settings.max_rejected)
+    reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
     manifest = Manifest(
         run_id=settings.run_id,
         started=_iso(started),
@@ -93,18 +75,19 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         input=source.uri,
         output=output.uri,
         settings=asdict(settings),
-        counts=Counts(todo.found, featurised, reused, sum(rejected.values())),
+        counts=Counts(todo.found, reduced.featurised, reduced.reused, sum(rejected.values())),
         rejected=rejected,
-        labels=labels,
+        labels=reduced.labels,
         model=model.record,
-        pca=record,
+        pca=_pca_record(settings, reduced.fitted, reduced.sample),
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
         versions=_versions(spark),
         reused_from=earlier,
         retries=task.retries.value,
     )
-    folder.publish(manifest, page.render(manifest, fitted.explained_variance_ratio.tolist(), points, examples))
+    ratios = reduced.fitted.explained_variance_ratio.tolist()
+    folder.publish(manifest, page.render(manifest, ratios, reduced.points, reduced.examples))
     return manifest
 
 
@@ -126,6 +109,16 @@ def _plan(spark: SparkSession, source: Store, output: Store, earlier: str | None
 def _read(spark: SparkSession, folder: RunFolder, name: str, schema: pa.Schema) -> DataFrame:
     """Return a table of a run. Without the schema, Spark would start a job to find it."""
     return spark.read.schema(from_arrow_schema(schema)).parquet(folder.uri(name))
+
+
+def _compute(todo: Plan, task: FeatureTask, folder: RunFolder, max_rejected: float) -> dict[str, int]:
+    """Write the features of all images. Return the number of rejected images by reason."""
+    table = folder.table(runs.FEATURES)
+    rejected = features.compute(todo.new, todo.to_compute, task, table, folder.table(runs.REJECTED))
+    _check_rejected(rejected, todo.found, max_rejected, folder)
+    if todo.reused is not None:
+        features.reuse(todo.reused, table)
+    return rejected
 
 
 def _check_rejected(reasons: dict[str, int], found: int, allowed: float, folder: RunFolder) -> None:
@@ -150,6 +143,40 @@ def _count(spark: SparkSession, folder: RunFolder) -> tuple[dict[str, int], int,
         labels[row["label"]] = labels.get(row["label"], 0) + row["count"]
     reused = sum(row["count"] for row in rows if row["is_reused"])
     return labels, sum(labels.values()) - reused, reused
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """What a run learns from its features table."""
+
+    fitted: FittedPca
+    sample: Sample
+    points: list[Point]
+    examples: list[page.RejectedImage]
+    labels: dict[str, int]
+    featurised: int
+    reused: int
+
+
+def _reduce(  # noqa: PLR0913 - each is a thing of the run
+    spark: SparkSession, source: Store, folder: RunFolder, settings: Settings, stages: Stages, *, has_rejected: bool
+) -> _Reduced:
+    """Fit PCA, write the model and the projection, count the photos and draw a sample of them."""
+    context, table = spark.sparkContext, folder.table(runs.FEATURES)
+    with stages.stage("pca"):
+        fitted = pca.fit(context, table, settings.components, settings.standardize)
+    with ThreadPoolExecutor() as pool:
+        # Both keep Spark's driver busy for a while, in which the executors can compute the projection.
+        saved = pool.submit(pca.pipeline(spark, fitted).save, folder.uri(runs.MODEL))
+        counted = pool.submit(_count, spark, folder)
+        with stages.stage("projection"):
+            pca.project(context, table, fitted, folder.table(runs.PCA))
+        with stages.stage("report"):
+            drawn = sample.draw(context, table, fitted)
+            points = drawn.points(source)
+            examples = _examples(spark, folder) if has_rejected else []
+            saved.result()
+            return _Reduced(fitted, drawn, points, examples, *counted.result())
 
 
 def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaRecord:
