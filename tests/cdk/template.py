@@ -46,7 +46,7 @@ class Synthesised:
             for statement in policy["PolicyDocument"]["Statement"]
         ]
 
-    def machine(self, part: str) -> dict[str, Any]:
+    def definition(self, part: str) -> dict[str, Any]:
         """Return the definition of a state machine."""
         definition: dict[str, Any] = json.loads(self.one("AWS::StepFunctions::StateMachine", part)["DefinitionString"])
         return definition

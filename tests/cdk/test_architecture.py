@@ -8,7 +8,7 @@ from tests.cdk.template import Synthesised
 
 def test_the_picture_is_of_the_state_machine_as_it_is(dev: Synthesised) -> None:
     page = ROOT / "docs" / "architecture.md"
-    picture = f"```mermaid\n{mermaid(dev.machine('Workflow'))}\n```"
+    picture = f"```mermaid\n{mermaid(dev.definition('Workflow'))}\n```"
     check_text(page, re.sub(r"```mermaid\n.*?\n```", lambda _: picture, page.read_text(), flags=re.DOTALL))
 
 

@@ -11,7 +11,7 @@ from tests.cdk.template import ACCOUNT, REGION, Synthesised
 
 
 def request(stack: Synthesised) -> dict[str, Any]:
-    arguments: dict[str, Any] = stack.machine("Workflow")["States"]["Create cluster"]["Arguments"]
+    arguments: dict[str, Any] = stack.definition("Workflow")["States"]["Create cluster"]["Arguments"]
     return arguments
 
 

@@ -11,7 +11,7 @@ HOURLY = {"run": "", "alarm": True}
 
 @pytest.fixture(scope="module")
 def definition(dev: Synthesised) -> dict[str, Any]:
-    return dev.machine("Janitor")
+    return dev.definition("Janitor")
 
 
 def names(aws: Aws) -> list[str]:

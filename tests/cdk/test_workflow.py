@@ -18,7 +18,7 @@ FAILED = AwsError("States.TaskFailed", "It broke.")
 
 @pytest.fixture(scope="module")
 def definition(dev: Synthesised) -> dict[str, Any]:
-    return dev.machine("Workflow")
+    return dev.definition("Workflow")
 
 
 def publish(aws: Aws, run: str, started: float | None = None, weights: str = "imagenet") -> None:
@@ -260,13 +260,13 @@ def test_only_what_started_nothing_is_asked_for_again(definition: dict[str, Any]
 
 @pytest.mark.parametrize("machine", ["Workflow", "Janitor"])
 def test_the_definition_is_right_and_as_written_down(dev: Synthesised, machine: str) -> None:
-    definition = dev.machine(machine)
+    definition = dev.definition(machine)
     assert Linter.validate(definition) == []
     check(machine.lower(), definition)
 
 
 @pytest.mark.parametrize("hours", [1, 72])
 def test_the_longest_run_moves_every_time_out(synthesise: Synthesise, hours: int) -> None:
-    definition = synthesise(Settings(longest_run_hours=hours)).machine("Workflow")
+    definition = synthesise(Settings(longest_run_hours=hours)).definition("Workflow")
     assert definition["States"]["Run job"]["TimeoutSeconds"] == hours * 3600
     assert definition["TimeoutSeconds"] == hours * 3600 + 2700
