@@ -67,7 +67,7 @@ def test_a_cluster_older_than_the_longest_run_goes_and_raises_the_alarm(definiti
     )
     execution = execute(definition, aws, HOURLY)
     assert (execution.status, execution.error) == ("FAILED", "ClusterOutlivedItsRun")
-    assert execution.cause == "Terminated j-5, j-6, which no run answered for any more."
+    assert execution.cause == "Terminated j-5, j-6, which no run used any more."
     assert names(aws) == [one["Name"] for one in some_clusters()]
 
 

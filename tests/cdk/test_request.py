@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -7,15 +8,14 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from cdk_app import request
-from cdk_app.settings import Settings
 
-_KEYS = list(request.keys(Settings()))
+_KEYS = list(request.KEYS)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2000, 2000) | st.floats(-10, 10) | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
     max_leaves=3,
 )
-_RIGHT = st.fixed_dictionaries(
+_VALID = st.fixed_dictionaries(
     {},
     optional={
         "input_prefix": st.sampled_from(["", "photos", "photos/2026/", "été 2026/"]),
@@ -28,19 +28,25 @@ _RIGHT = st.fixed_dictionaries(
 
 def problems(value: Any, name: str = "run-1") -> str:
     context = {"Execution": {"Name": name}}
-    found = stepfunctions._evaluate_jsonata(request.problems(Settings())[2:-2].strip(), value, context)
+    found = stepfunctions._evaluate_jsonata(request.problems()[2:-2].strip(), value, context)
     assert isinstance(found, str)
     return found
 
 
 def complete(value: Any) -> Any:
-    return stepfunctions._evaluate_jsonata(request.complete(Settings())[2:-2].strip(), value, {})
+    return stepfunctions._evaluate_jsonata(request.with_defaults("photos/")[2:-2].strip(), value, {})
 
 
-@given(_RIGHT)
-def test_every_key_may_be_left_out_or_be_right(value: dict[str, Any]) -> None:
+@pytest.mark.parametrize("suffix", request.IMAGE_SUFFIXES)
+def test_the_pattern_of_images_matches_the_suffixes(suffix: str) -> None:
+    assert re.search(request.IMAGE_PATTERN, f"1{suffix}")
+    assert not re.search(request.IMAGE_PATTERN, f"1{suffix}.txt")
+
+
+@given(_VALID)
+def test_every_key_is_optional_and_valid_values_are_accepted(value: dict[str, Any]) -> None:
     assert problems(value) == ""
-    assert complete(value) == {name: key.default for name, key in request.keys(Settings()).items()} | value
+    assert complete(value) == request.defaults("photos/") | value
 
 
 @pytest.mark.parametrize(
@@ -59,20 +65,21 @@ def test_every_key_may_be_left_out_or_be_right(value: dict[str, Any]) -> None:
         ({"input_prefix": ["photos"]}, 'input_prefix is ["photos"];'),
         (
             {"prefix": "photos"},
-            "prefix is no key of the input; there are input_prefix, components, max_rejected, recom",
+            'Unknown key "prefix". Valid keys: input_prefix, components, max_rejected, recompute.',
         ),
         ([], "The input is not a JSON object; give one such as {}."),
         ("photos", "The input is not a JSON object;"),
         (None, "The input is not a JSON object;"),
     ],
 )
-def test_a_wrong_input_is_a_sentence_that_names_the_key(value: Any, sentence: str) -> None:
+def test_the_message_for_a_wrong_input_names_the_key(value: Any, sentence: str) -> None:
     assert problems(value).startswith(sentence)
 
 
 def test_every_mistake_is_named() -> None:
     assert [
-        problems({"a": 1, "b": 2, "recompute": 3}).count(name) for name in ("a is no", "b is no", "recompute is 3")
+        problems({"a": 1, "b": 2, "recompute": 3}).count(part)
+        for part in ('Unknown key "a"', 'Unknown key "b"', "recompute is 3")
     ] == [1, 1, 1]
 
 
@@ -80,9 +87,9 @@ def test_every_mistake_is_named() -> None:
 def test_no_input_breaks_the_check(value: dict[str, Any]) -> None:
     found = problems(json.loads(json.dumps(value)))
     for name in set(value) - set(_KEYS):
-        assert f"{name} is no key of the input" in found
+        assert f'Unknown key "{name}"' in found
 
 
 @pytest.mark.parametrize(("name", "right"), [("run-1_a.b", True), ("été", False), ("-a", False), ("a(1)", False)])
-def test_the_execution_is_called_like_a_run(name: str, *, right: bool) -> None:
+def test_the_name_of_an_execution_must_be_the_id_of_a_run(name: str, *, right: bool) -> None:
     assert (problems({}, name) == "") is right

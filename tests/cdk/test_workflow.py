@@ -94,7 +94,7 @@ def test_a_wrong_input_starts_nothing(definition: dict[str, Any]) -> None:
     aws = Aws()
     execution = run(definition, aws, {"component": 3})
     assert (execution.status, execution.error) == ("FAILED", "InputIsWrong")
-    assert execution.cause.startswith("component is no key of the input;")
+    assert execution.cause.startswith('Unknown key "component".')
     assert aws.calls == []
 
 
@@ -121,7 +121,7 @@ def test_the_whole_bucket_can_be_the_input(definition: dict[str, Any]) -> None:
 
 
 def test_looking_has_an_end_and_then_the_job_decides(definition: dict[str, Any]) -> None:
-    short = json.loads(json.dumps(definition).replace(f"$looks < {workflow._LOOKS}", "$looks < 2"))
+    short = json.loads(json.dumps(definition).replace(f"$looks < {workflow._MAX_LOOKS}", "$looks < 2"))
     aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(1000)])
     run(short, aws)
     assert (len(aws.named("s3:listObjectsV2")), len(aws.named("elasticmapreduce:createCluster"))) == (2, 1)
@@ -199,7 +199,7 @@ def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition
 def test_a_published_run_counts_although_watching_it_failed(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws(job=publish, fails={"elasticmapreduce:addStep": FAILED}))
     assert execution.status == "SUCCEEDED"
-    assert execution.output["warnings"] == ["The run published its results, and then: It broke."]
+    assert execution.output["warnings"] == ["The run published its results. After that, an error occurred: It broke."]
 
 
 def test_an_older_run_of_the_same_name_does_not_pass_for_a_failed_one(definition: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ def test_an_older_run_of_the_same_name_does_not_pass_for_a_failed_one(definition
 def test_no_manifest_is_no_run(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws())
     assert execution.error == "NoManifest"
-    assert execution.cause.startswith("The job ended well but left no manifest.")
+    assert execution.cause.startswith("The job succeeded but wrote no manifest.")
 
 
 @pytest.mark.parametrize("error", ["States.DataLimitExceeded", "S3.AccessDeniedException"])
@@ -219,13 +219,15 @@ def test_a_manifest_that_cannot_be_read_loses_no_result(definition: dict[str, An
     execution = run(definition, Aws(job=publish, fails={"s3:getObject": AwsError(error, "")}))
     assert execution.status == "SUCCEEDED"
     assert execution.output["images"] is None
-    assert execution.output["warnings"] == ["The manifest could not be read here; it is where manifest says."]
+    assert execution.output["warnings"] == [
+        "The state machine could not read the manifest; the key manifest says where it is."
+    ]
 
 
 def test_random_weights_are_said_to_mean_nothing(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws(job=lambda aws, name: publish(aws, name, weights="random")))
     assert execution.output["warnings"] == [
-        "The weights are random: the features show that the job works, and nothing about fruit."
+        "The weights are random: the features show that the job works, but they say nothing about fruit."
     ]
 
 
