@@ -45,7 +45,7 @@ class FruitsStack(cdk.Stack):
             idle_minutes=settings.idle_minutes,
         )
         self.job = Job(self, "Job", bundle)
-        # The IDs are part of the names in a deployed stack: "Watch" stays, or CloudFormation would replace the topic.
+        # With another ID, CloudFormation would replace the topic, and people would have to confirm their subscription.
         self.monitoring = Monitoring(self, "Watch", email=settings.email, monthly_budget=settings.monthly_budget)
         self.janitor = Janitor(
             self,
