@@ -84,7 +84,7 @@ def test_driver_and_executors_see_the_environment(where: str) -> None:
     assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
 
 
-def test_disks_are_encrypted_and_metadata_requires_a_token(dev: Synthesised) -> None:
+def test_disks_are_encrypted_and_metadata_asks_for_a_token(dev: Synthesised) -> None:
     configuration = dev.one("AWS::EMR::SecurityConfiguration", "Security")["SecurityConfiguration"]
     disk = configuration["EncryptionConfiguration"]["AtRestEncryptionConfiguration"]["LocalDiskEncryptionConfiguration"]
     assert disk["EnableEbsEncryption"] is True
