@@ -29,6 +29,11 @@ EXECUTOR_HEAP, EXECUTOR_OVERHEAD = "4g", "4g"
 DRIVER_HEAP, DRIVER_OVERHEAD = "2g", "1g"
 ENVIRONMENT, CODE = "environment", "code"  # the folders into which YARN unpacks the packages and the code of the job
 
+_USE_KEY = (
+    *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
+    *("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
+)
+
 
 class Cluster(Construct):
     """The roles, the key and the properties of every cluster. `cdk_app.emr` has the state that starts one."""
@@ -122,32 +127,14 @@ class Cluster(Construct):
     def _allow_disk_encryption(self, key: kms.Key) -> None:
         """Allow the nodes and EMR to use the key (EMR Management Guide, keys for data at rest)."""
         for role in (self.instance_role, self.service_role):
-            key.grant(
-                role,
-                "kms:Encrypt",
-                "kms:Decrypt",
-                "kms:ReEncryptFrom",
-                "kms:ReEncryptTo",
-                "kms:GenerateDataKey",
-                "kms:GenerateDataKeyWithoutPlaintext",
-                "kms:DescribeKey",
-            )
+            key.grant(role, *_USE_KEY, "kms:DescribeKey")
         # AWS's own key for disks has the same statement. Fleets attach disks with roles of EC2, which only a key policy
         # can name.
         key.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="ThroughEc2",
                 principals=[iam.AnyPrincipal()],
-                actions=[
-                    "kms:Encrypt",
-                    "kms:Decrypt",
-                    "kms:ReEncryptFrom",
-                    "kms:ReEncryptTo",
-                    "kms:GenerateDataKey",
-                    "kms:GenerateDataKeyWithoutPlaintext",
-                    "kms:CreateGrant",
-                    "kms:DescribeKey",
-                ],
+                actions=[*_USE_KEY, "kms:CreateGrant", "kms:DescribeKey"],
                 resources=["*"],  # in a key policy, this is the key itself
                 conditions={
                     "StringEquals": {

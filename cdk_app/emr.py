@@ -67,7 +67,7 @@ def run_step(
 def terminate_cluster(
     scope: Construct, construct_id: str, cluster_id: str, comment: str | None = None
 ) -> EmrTerminateCluster:
-    """Return the state that tells EMR to terminate a cluster. It does not wait for the end."""
+    """Return the state that terminates a cluster (`cluster_id` is JSONata). It does not wait for the end."""
     return EmrTerminateCluster.jsonata(
         scope,
         construct_id,

@@ -12,6 +12,16 @@ from cdk_app.storage import FAILURE, RUNS
 CAUSE = "($exists($states.errorOutput.Cause) ? $states.errorOutput.Cause : $states.errorOutput.Error)"
 #: The variables that hold the reasons.
 REASONS = ("job_reason", "cluster_reason", "step_reason")
+# The workflow or the step itself ends clusters with these codes, so they explain nothing.
+_CLUSTER_REASON = {
+    "cluster_reason": "{% ($reason := $states.result.Cluster.Status.StateChangeReason; "
+    "$exists($reason.Message) and $not($reason.Code in ['USER_REQUEST', 'STEP_FAILURE', "
+    "'ALL_STEPS_COMPLETED']) ? $reason.Message : '') %}"
+}
+_STEP_REASON = {
+    "step_reason": "{% ($details := $states.result.Steps[0].Status.FailureDetails; "
+    "$join([$details.Reason, $details.Message, $details.LogFile], ' ')) %}"
+}
 
 
 def caught(error: str) -> dict[str, str]:
@@ -24,9 +34,18 @@ def failure_states(scope: Construct, *, stack_name: str, results: str, logs_uri:
     fail = sfn.Fail.jsonata(scope, "Run failed", error="{% $error %}", cause="{% $states.input.cause %}")
     notify = _notify_people(scope, stack_name, topic, fail)
     explain = _choose_reason(scope, logs_uri)
-    cluster = _describe_cluster(scope, explain)
-    step = _describe_step(scope, cluster)
-    job = _read_failure(scope, results, step)
+    cluster = _ask_emr(scope, "Ask why the cluster ended", "describeCluster", _CLUSTER_REASON, explain)
+    step = _ask_emr(scope, "Ask why the step ended", "listSteps", _STEP_REASON, cluster)
+    job = service_call(
+        scope,
+        "Read the job's last words",
+        "s3",
+        "getObject",
+        {"Bucket": results, "Key": f"{{% '{RUNS}' & $run & '/{FAILURE}' %}}"},
+        comment="The job writes its reason here, unless it was killed.",
+        assign={"job_reason": "{% $parse($states.result.Body).reason %}"},
+    )
+    job.add_catch(step, errors=["States.ALL"])
     job.next(step).next(cluster).next(explain).next(notify).next(fail)
     return sfn.Chain.start(
         sfn.Choice.jsonata(scope, "Was there a cluster?")
@@ -35,60 +54,11 @@ def failure_states(scope: Construct, *, stack_name: str, results: str, logs_uri:
     )
 
 
-def _read_failure(scope: Construct, results: str, step: sfn.IChainable) -> tasks.CallAwsService:
-    task = service_call(
-        scope,
-        "Read the job's last words",
-        "s3",
-        "getObject",
-        {"Bucket": results, "Key": f"{{% '{RUNS}' & $run & '/{FAILURE}' %}}"},
-        comment="The job leaves its reason here, unless it was killed.",
-        assign={"job_reason": "{% $parse($states.result.Body).reason %}"},
-    )
-    task.add_catch(step, errors=["States.ALL"])
-    return task
-
-
-def _describe_step(scope: Construct, cluster: sfn.IChainable) -> tasks.CallAwsService:
-    return _ask_emr(
-        scope,
-        "Ask why the step ended",
-        "listSteps",
-        {
-            "step_reason": "{% ($details := $states.result.Steps[0].Status.FailureDetails; "
-            "$join([$details.Reason, $details.Message, $details.LogFile], ' ')) %}"
-        },
-        cluster,
-    )
-
-
-def _describe_cluster(scope: Construct, explain: sfn.IChainable) -> tasks.CallAwsService:
-    return _ask_emr(
-        scope,
-        "Ask why the cluster ended",
-        "describeCluster",
-        # The run or a person ends a cluster with these codes, so they do not explain a failure.
-        {
-            "cluster_reason": "{% ($reason := $states.result.Cluster.Status.StateChangeReason; "
-            "$exists($reason.Message) and $not($reason.Code in ['USER_REQUEST', 'STEP_FAILURE', "
-            "'ALL_STEPS_COMPLETED']) ? $reason.Message : '') %}"
-        },
-        explain,
-    )
-
-
 def _ask_emr(
     scope: Construct, construct_id: str, action: str, reason: dict[str, str], after: sfn.IChainable
 ) -> tasks.CallAwsService:
     """Return the state that asks EMR for a `reason`. The run goes on if EMR does not answer."""
-    task = service_call(
-        scope,
-        construct_id,
-        "emr",
-        action,
-        {"ClusterId": "{% $cluster_id %}"},
-        assign=reason,
-    )
+    task = service_call(scope, construct_id, "emr", action, {"ClusterId": "{% $cluster_id %}"}, assign=reason)
     retry(task)
     task.add_catch(after, errors=["States.ALL"])
     return task

@@ -17,15 +17,7 @@ RUN_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]*"
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the input.
-
-    Parameters
-    ----------
-    test
-        JSONata that is true if `$value` is valid.
-    remedy
-        What to give instead of an invalid value.
-    """
+    """A key of the input: JSONata that tests a `$value`, and what to give instead of an invalid value."""
 
     test: str
     remedy: str

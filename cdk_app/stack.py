@@ -15,6 +15,8 @@ from cdk_app.settings import Settings
 from cdk_app.storage import CLUSTER_LOGS, FAILURE, LATEST, MANIFEST, RUNS, Storage
 from cdk_app.workflow import Workflow, longest_execution
 
+_READ_AND_WRITE = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+
 
 class FruitsStack(cdk.Stack):
     """Photos in, features out: everything that `cdk deploy` creates and `cdk destroy` deletes."""
@@ -77,9 +79,8 @@ class FruitsStack(cdk.Stack):
 
     def _add_outputs(self, input_prefix: str) -> None:
         """Print where to put photos, where to start a run and where the results are."""
-        data, results, logs = (
-            bucket.bucket_name for bucket in (self.storage.data, self.storage.results, self.storage.logs)
-        )
+        buckets = (self.storage.data, self.storage.results, self.storage.logs)
+        data, results, logs = (bucket.bucket_name for bucket in buckets)
         console = f"https://{self.region}.console.aws.amazon.com"
         state_machine = self.workflow.state_machine.state_machine_arn
         for name, value in {
@@ -101,7 +102,7 @@ class FruitsStack(cdk.Stack):
         allow(
             _statement(
                 "WriteResults",
-                ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+                _READ_AND_WRITE,
                 [results.arn_for_objects(f"{RUNS}*"), results.arn_for_objects(LATEST)],
             )
         )
@@ -116,13 +117,7 @@ class FruitsStack(cdk.Stack):
             iam.PolicyStatement(
                 sid="OwnBuckets",
                 principals=[iam.AnyPrincipal()],
-                actions=[
-                    "s3:ListBucket",
-                    "s3:GetObject",
-                    "s3:PutObject",
-                    "s3:DeleteObject",
-                    "s3:AbortMultipartUpload",
-                ],
+                actions=["s3:ListBucket", *_READ_AND_WRITE],
                 resources=[
                     *(bucket.bucket_arn for bucket in buckets),
                     *(bucket.arn_for_objects("*") for bucket in buckets),

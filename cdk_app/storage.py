@@ -40,8 +40,8 @@ class Storage(Construct):
         checks.accept(
             self.logs, "S1", "This bucket receives the access logs. If it logged itself, it would never stop."
         )
-        # Nobody can recreate a photo. A deleted or overwritten photo can be restored for 30 days. After that it is gone
-        # for good, as an erasure request requires.
+        # Nobody can recreate a photo. A deleted or overwritten photo can be restored for 30 days. After that it is
+        # gone forever, as an erasure request requires.
         self.data = self._bucket(
             "Data",
             keep=keeps_data,

@@ -70,13 +70,8 @@ class Workflow(Construct):
 
     def _definition(self, command: list[str], input_prefix: str, topic: sns.ITopic) -> sfn.Chain:
         """Return the states. They are created from the last to the first, because each state names the next."""
-        explain = failure_states(
-            self,
-            stack_name=self._name,
-            results=self._storage.results.bucket_name,
-            logs_uri=self._logs_uri,
-            topic=topic,
-        )
+        results = self._storage.results.bucket_name
+        explain = failure_states(self, stack_name=self._name, results=results, logs_uri=self._logs_uri, topic=topic)
         create = self._create_cluster(explain).next(self._run_job(self._finish(explain)))
         prepare = self._prepare(command, input_prefix).next(self._look_for_images(explain, create))
         wrong = sfn.Fail.jsonata(
@@ -176,9 +171,11 @@ class Workflow(Construct):
 
     def _finish(self, explain: sfn.IChainable) -> sfn.Chain:
         """Return the states after the job, whether it succeeded or failed."""
+        summarise = sfn.Pass.jsonata(self, "Summarise run", outputs=_summary(self._storage.results))
+        summarise.next(sfn.Succeed.jsonata(self, "Run succeeded"))
         decide = (
             sfn.Choice.jsonata(self, "Was a result published?", comment="Without a manifest there is no result.")
-            .when(sfn.Condition.jsonata("{% $published %}"), self._succeed())
+            .when(sfn.Condition.jsonata("{% $published %}"), summarise)
             .otherwise(explain)
         )
         read = self._read_manifest(decide)
@@ -241,10 +238,6 @@ class Workflow(Construct):
         for errors in (["States.DataLimitExceeded"], ["States.ALL"]):
             read.add_catch(decide, errors=errors, assign={"published": "{% $error = '' %}"})
         return read
-
-    def _succeed(self) -> sfn.Chain:
-        summarise = sfn.Pass.jsonata(self, "Summarise run", outputs=_summary(self._storage.results))
-        return summarise.next(sfn.Succeed.jsonata(self, "Run succeeded"))
 
 
 def _command(job: Job, storage: Storage, engine: Engine) -> list[str]:
