@@ -193,7 +193,7 @@ def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
     def compile_to(file: Path) -> None:
         _say(f"Compiling MobileNetV2 with {weights} weights for {engine}, once.")
         options = ["--weights", weights, "--engine", engine, "--output", str(file)]
-        # TensorFlow needs seconds and a gigabyte, so it runs in its own process, and only if the cache is empty.
+        # TensorFlow needs seconds and a gigabyte, so it runs in its own process, and only if the model is not cached.
         done = subprocess.run(  # noqa: S603 - this project
             [sys.executable, "-m", "spark_job", "compile", *options],
             cwd=ROOT,

@@ -18,11 +18,10 @@ _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 class Janitor(Construct):
     """Ends the cluster of a run that ended badly, and every hour the clusters older than `oldest`.
 
-    Step Functions runs no catch when an execution is aborted or times out, so the janitor handles these cases. If it
-    finds a cluster that no run uses any more, it ends the cluster and then fails, which raises an alarm.
+    Step Functions runs no catch when an execution is aborted or times out, so the janitor handles these cases.
 
     Input: ``run``, the name of a run whose cluster must end, or an empty string; ``alarm``, whether to fail after
-    ending a cluster.
+    ending a cluster, which raises an alarm.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, oldest: cdk.Duration, keep_logs_days: int) -> None:

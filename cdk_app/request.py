@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-# The job has the same values.
+# The same values are in the settings of the job.
 IMAGE_PATTERN = r"\.(jpe?g|png|webp)$"  # in any case
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 FEATURE_COUNT = 1280

@@ -47,7 +47,7 @@ class FruitsStack(cdk.Stack):
             idle_minutes=settings.idle_minutes,
         )
         self.job = Job(self, "Job", bundle)
-        # With another ID, CloudFormation would replace the topic, and people would have to confirm their subscription.
+        # The ID is not "Monitoring", because a new ID would replace the topic and require a new confirmation by e-mail.
         self.monitoring = Monitoring(self, "Watch", email=settings.email, monthly_budget=settings.monthly_budget)
         self.janitor = Janitor(
             self,

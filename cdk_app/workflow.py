@@ -241,7 +241,7 @@ class Workflow(Construct):
 
 
 def _command(job: Job, storage: Storage, engine: Engine) -> list[str]:
-    """Return the words of the step. Those with ``{% %}`` are JSONata on the completed input."""
+    """Return the arguments of the step. Those with ``{% %}`` are JSONata on the completed input."""
     return [
         "spark-submit",
         *("--deploy-mode", "cluster"),
