@@ -41,7 +41,7 @@ class Monitoring(Construct):
             self._add_budget(name, email, monthly_budget)
 
     def add_alarms(self, workflow: sfn.StateMachine, janitor: sfn.StateMachine) -> None:
-        """Raise an alarm when a run does not succeed and when the janitor fails, as it does after ending an old cluster."""
+        """Raise an alarm when a run does not succeed, and when the janitor fails or ends an old cluster."""
         for name, description, metric in (
             ("RunFailed", "A run failed.", workflow.metric_failed()),
             ("RunTimedOut", "A run took too long.", workflow.metric_timed_out()),
