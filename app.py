@@ -1,9 +1,9 @@
-"""What the ``cdk`` command runs: settings, the job's bundle, the stack, and its checks."""
+"""The app that the ``cdk`` command runs: it reads the settings, builds the job and synthesises the stack."""
 
 import sys
 from pathlib import Path
 
-import cdk_app  # first: it chooses the Node that CDK runs on  # noqa: F401 # isort: skip
+import cdk_app  # must be first: it sets the Node that CDK runs on  # noqa: F401 # isort: skip
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
@@ -13,11 +13,11 @@ from cdk_app.stack import FruitsStack
 
 
 def main() -> int:
-    """Synthesise; 2 for a mistake of the user's, which is one sentence."""
+    """Synthesise the stack. Return 2 and print one sentence if the user made a mistake."""
     app = cdk.App()
     try:
         settings = Settings.from_context(app.node.get_all_context())
-        bundle = build(settings, ROOT / ".cache" / "bundle") if _wants_files(app) else _no_files()
+        bundle = build(settings, ROOT / ".cache" / "bundle") if _needs_bundle(app) else _placeholder()
     except (SettingsError, BundleError) as error:
         print(f"fruits: {error}", file=sys.stderr)
         return 2
@@ -27,12 +27,12 @@ def main() -> int:
     return 0
 
 
-def _wants_files(app: cdk.App) -> bool:
-    """Return whether the command looks into the bundle: `cdk destroy` and `cdk list` do not."""
+def _needs_bundle(app: cdk.App) -> bool:
+    """Return whether the command reads the files of the job. `cdk destroy` and `cdk list` do not."""
     return bool(app.node.try_get_context("aws:cdk:bundling-stacks") != [])
 
 
-def _no_files() -> Bundle:
+def _placeholder() -> Bundle:
     any_file = Path(__file__)
     return Bundle(any_file, any_file, any_file, any_file)
 

@@ -1,4 +1,4 @@
-"""The job as files: its code, its model, its Python environment. Built on this machine without Docker, cached."""
+"""The files of the job: code, model and Python environment. They are built here, without Docker, and cached."""
 
 import hashlib
 import os
@@ -26,20 +26,20 @@ from spark_job.settings import Engine
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 PACKAGE = ROOT / "spark_job"
+PYTHON = "3.11"  # the version of the cluster
 _NOT_SHIPPED = {"demo", "__pycache__"}
-PYTHON = "3.11"  # the cluster's
 
-#: What the job imports and EMR does not bring; what these need follows from their metadata.
+#: The packages that the job imports and EMR lacks. Their metadata names the packages that they require.
 _ROOTS = ("numpy", "pandas", "pyarrow", "pillow", "obstore", "boto3", "jinja2", "rich")
 _ENGINES: dict[Engine, tuple[str, ...]] = {"litert": ("ai-edge-litert",), "tensorflow": ("tensorflow",)}
-#: Asked for, and not used by the job: LiteRT's tools for converting models, and what rich shows source code with; the
-#: compiler front end and build tools that TensorFlow asks for.
+#: Required packages that the job does not use: LiteRT's tools for converting models, the packages with which rich shows
+#: source code, and the compiler front end and build tools that TensorFlow requires.
 _NOT_NEEDED: dict[Engine, frozenset[str]] = {
     "litert": frozenset({"flatbuffers", "ml-dtypes", "protobuf", "tqdm", "pygments", "markdown-it-py", "mdurl"}),
     "tensorflow": frozenset({"libclang", "setuptools", "wheel"}),
 }
-#: Files that no import needs: tests, headers, Arrow's network protocol and second copies, Pillow's AVIF, LiteRT's GPU
-#: and phone parts, botocore's descriptions of services but S3's and those that give credentials.
+#: Files that no import needs: tests, headers, Arrow's network protocol and duplicate libraries, Pillow's AVIF support,
+#: LiteRT's parts for GPUs and phones, and botocore's service descriptions except for S3 and credentials.
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests)/|^bin/|\.(pyx|pxd|pxi|h|hpp|lib)$"
     r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
@@ -58,17 +58,17 @@ _LINUX = {
     "extra": "",
 }
 _PROCESSOR: dict[Architecture, str] = {"arm64": "aarch64", "x86_64": "x86_64"}
-_GLIBC = ("2014", "_2_17", "_2_24", "_2_27", "_2_28", "_2_34")  # pip wants each; Amazon Linux 2023 has 2.34
+_GLIBC = ("2014", "_2_17", "_2_24", "_2_27", "_2_28", "_2_34")  # pip needs every tag; Amazon Linux 2023 has 2.34
 _1980 = (1980, 1, 1, 0, 0, 0)
 
 
 class BundleError(Exception):
-    """The job cannot be bundled: one sentence for the person at the keyboard."""
+    """The job cannot be bundled. The message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Where the files are: the entry script, the package, the environment (both zipped), the compiled model."""
+    """The paths of the entry script, the zipped package, the zipped environment and the compiled model."""
 
     main: Path
     code: Path
@@ -77,7 +77,7 @@ class Bundle:
 
 
 class Job(Construct):
-    """The bundle in the bootstrap bucket, as `s3://` addresses."""
+    """The bundle in the bootstrap bucket, as `s3://` URLs."""
 
     def __init__(self, scope: Construct, construct_id: str, bundle: Bundle) -> None:
         super().__init__(scope, construct_id)
@@ -90,12 +90,12 @@ class Job(Construct):
 
 
 def build(settings: Settings, cache: Path) -> Bundle:
-    """Return the bundle of the settings, made where the cache does not have it.
+    """Return the bundle for the settings. Build the parts that are not in the cache.
 
     Raises
     ------
     BundleError
-        If packages or weights cannot be had.
+        If packages or weights are not available.
     """
     cache.mkdir(parents=True, exist_ok=True)
     code = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and not _NOT_SHIPPED & {*path.parts})
@@ -108,14 +108,14 @@ def build(settings: Settings, cache: Path) -> Bundle:
 
 
 def requirements(architecture: Architecture, engine: Engine, lock: str) -> str:
-    """Return the part of a lock file that the cluster needs: pins with their hashes, without markers."""
+    """Return the part of a lock file that the cluster needs: pins with hashes, without markers."""
     pins = {
         (pin := Requirement(block.partition("\\")[0].partition("--hash")[0].strip())).name: (pin, block)
         for block in re.split(r"\n(?=[a-zA-Z])", re.sub(r"(?m)^#.*\n", "", lock))
     }
     target = {**_LINUX, "platform_machine": _PROCESSOR[architecture]}
     chosen = {str(name) for name in _closure((*_ROOTS, *_ENGINES[engine]), target)} - _NOT_NEEDED[engine]
-    if "tensorflow" in chosen:  # the lock file has two builds, each with the marker of its machines
+    if "tensorflow" in chosen:  # the lock file has two builds, each with a marker for its processor
         chosen.add("tensorflow-cpu")
     return "\n".join(
         re.sub(r" ;[^\\]*", " ", block, count=1).strip()
@@ -125,7 +125,7 @@ def requirements(architecture: Architecture, engine: Engine, lock: str) -> str:
 
 
 def _closure(roots: Iterable[str], target: Mapping[str, str]) -> set[NormalizedName]:
-    """Return the names of the packages and of all that they require on the target, by what is installed here."""
+    """Return the packages and all their requirements on the target, from the metadata of the installed packages."""
     found: set[NormalizedName] = set()
     todo = list(roots)
     while todo:
@@ -143,7 +143,7 @@ def _requires(name: str) -> list[str]:
             return metadata.requires(build) or []
         except metadata.PackageNotFoundError:
             continue
-    return []  # needed on the target only; the lock file has it
+    return []  # only the target needs it, so it is not installed here
 
 
 def _environment(settings: Settings, cache: Path) -> Path:
@@ -164,8 +164,8 @@ def _install(pins: str, architecture: Architecture, file: Path) -> None:
             *("--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:", *platforms),
             *(f"--python-version={PYTHON}", "--implementation=cp", f"--target={tree}", f"--requirement={wanted}"),
         ]
-        # Progress goes where it cannot be taken for the template.
-        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - pip, with pins of ours
+        # Print progress to stderr, because stdout may be the template.
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - pip with our own pins
             raise BundleError("pip could not install the cluster's Python packages. Its message is above.")
         kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
         _zip(file, tree, kept)
@@ -176,7 +176,7 @@ def _left_out(path: Path) -> bool:
 
 
 def _model(settings: Settings, cache: Path) -> Path:
-    """Return the compiled model of the first of the settings' weights that can be had."""
+    """Return the compiled model of the first available weights of the settings."""
     *others, last = settings.weights.split(",")
     for weights in others:
         try:
@@ -190,7 +190,7 @@ def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
     def compile_to(file: Path) -> None:
         _say(f"Compiling {MOBILENET_V2.name} with {weights} weights for {engine}. The result is cached.")
         options = ["--weights", weights, "--engine", engine, "--output", str(file)]
-        # In a process of its own: TensorFlow takes seconds and a gigabyte, which a warm synth does without.
+        # TensorFlow needs seconds and a gigabyte, so it runs in its own process, and only if the model is not cached.
         done = subprocess.run(  # noqa: S603 - this project
             [sys.executable, "-m", "spark_job", "compile", *options],
             cwd=ROOT,
@@ -214,7 +214,7 @@ def _model_digest(weights: str, engine: Engine) -> str:
 
 
 def _cached(cache: Path, name: str, digest: str, make: Callable[[Path], None]) -> Path:
-    """Return the cache's file of a name and a digest of all that it is made from; make it if it is not there."""
+    """Return the cached file for a name and a digest of everything that it depends on. Make it if it is missing."""
     file = cache / f"{name}-{digest[:16]}.zip"
     if not file.exists():
         with tempfile.TemporaryDirectory(dir=cache) as folder:
@@ -225,7 +225,7 @@ def _cached(cache: Path, name: str, digest: str, make: Callable[[Path], None]) -
 
 
 def _zip(file: Path, root: Path, paths: Iterable[Path]) -> None:
-    """Zip files so that equal content makes equal bytes: in the order given, without times and owners."""
+    """Zip files so that equal content gives equal bytes: in the given order, without times and owners."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
             entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _1980)

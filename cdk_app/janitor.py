@@ -1,4 +1,4 @@
-"""The janitor: a second state machine, which ends clusters that their run has left behind."""
+"""The janitor: a second state machine, which ends clusters that have outlived their run."""
 
 import json
 
@@ -7,45 +7,38 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import europe
-from cdk_app.machine import acknowledge, machine, machine_role
-from cdk_app.settings import Settings
+from cdk_app import emr, europe
+from cdk_app.state_machine import state_machine, state_machine_role
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 
 
 class Janitor(Construct):
-    """Called with a run's name when the run has ended badly, and every hour for what has grown too old.
+    """Ends the cluster of a run that ended badly, and every hour the clusters older than `oldest`.
 
-    Step Functions runs no catch when an execution is aborted or times out: this is the layer for that. A cluster that
-    no run answers for any more is an alarm, raised by the janitor failing once it has ended the cluster.
+    Step Functions runs no catch when an execution is aborted or times out, so the janitor handles these cases.
 
-    Input: ``run``, the name of a run whose cluster must go, or an empty string; ``alarm``, whether finding one is news.
+    Input: ``run``, the name of a run whose cluster must end, or an empty string; ``alarm``, whether to fail after
+    ending a cluster, which raises an alarm.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, settings: Settings, oldest: cdk.Duration) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, oldest: cdk.Duration, keep_logs_days: int) -> None:
         super().__init__(scope, construct_id)
-        self._settings, self._oldest = settings, oldest
-        self.role = machine_role(self, settings, "The janitor: list clusters, end those of this stack")
-        allow_ending_clusters(self.role, settings)
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["elasticmapreduce:ListClusters"],
-                resources=["*"],
-                conditions={"StringEquals": {"aws:RequestedRegion": settings.region}},
-            )
-        )
-        self.machine = machine(
+        self._oldest = oldest
+        self._workflow_name = cdk.Stack.of(self).stack_name
+        role = state_machine_role(self, "The janitor: list clusters and end those of this stack")
+        emr.allow_terminating_clusters(role)
+        emr.allow_listing_clusters(role)
+        self.state_machine = state_machine(
             self,
-            settings,
-            name=f"{settings.name}-janitor",
-            comment="Ends clusters that their run has left behind.",
-            role=self.role,
-            story=self._story(),
+            name=f"{self._workflow_name}-janitor",
+            comment="Ends clusters that have outlived their run.",
+            role=role,
+            definition=self._definition(),
             timeout=cdk.Duration.minutes(30),
+            keep_logs_days=keep_logs_days,
         )
         self._start_role = iam.Role(
             self,
@@ -55,18 +48,18 @@ class Janitor(Construct):
             ),
             description="EventBridge: start the janitor",
         )
-        europe.confine(self._start_role, settings.region)
-        self.machine.grant_start_execution(self._start_role)
+        europe.confine(self._start_role)
+        self.state_machine.grant_start_execution(self._start_role)
         events.Rule(
             self,
             "EveryHour",
-            description="Looks for clusters that are older than the longest run.",
+            description="Ends clusters that are older than the longest run.",
             schedule=events.Schedule.rate(cdk.Duration.hours(1)),
             targets=[self._target({"run": "", "alarm": True})],
         )
 
     def clean_up_after(self, workflow: sfn.IStateMachine) -> None:
-        """Start whenever an execution of `workflow` ends in a way that may leave a cluster behind."""
+        """Start the janitor when an execution of `workflow` is aborted, times out or fails."""
         events.Rule(
             self,
             "RunEndedBadly",
@@ -82,23 +75,23 @@ class Janitor(Construct):
             targets=[self._target({"run": events.EventField.from_path("$.detail.name"), "alarm": False})],
         )
 
-    def _target(self, order: dict[str, object]) -> targets.SfnStateMachine:
+    def _target(self, given: dict[str, object]) -> targets.SfnStateMachine:
         return targets.SfnStateMachine(
-            self.machine, role=self._start_role, input=events.RuleTargetInput.from_object(order)
+            self.state_machine, role=self._start_role, input=events.RuleTargetInput.from_object(given)
         )
 
-    def _story(self) -> sfn.Chain:
+    def _definition(self) -> sfn.Chain:
         look = self._list_clusters()
         end = self._end_each().next(
-            sfn.Choice.jsonata(self, "Is that news?")
+            sfn.Choice.jsonata(self, "Raise the alarm?")
             .when(
                 sfn.Condition.jsonata("{% $alarm %}"),
                 sfn.Fail.jsonata(
                     self,
                     "A cluster outlived its run",
-                    comment="The alarm: it fails on purpose, after the cluster was ended.",
+                    comment="Fails on purpose after ending the cluster, which raises the alarm.",
                     error="ClusterOutlivedItsRun",
-                    cause="{% 'Terminated ' & $join($clusters, ', ') & ', which no run answered for any more.' %}",
+                    cause="{% 'Terminated ' & $join($clusters, ', ') & ', which no run used any more.' %}",
                 ),
             )
             .otherwise(sfn.Succeed.jsonata(self, "Cleaned up"))
@@ -106,13 +99,13 @@ class Janitor(Construct):
         wait = sfn.Wait.jsonata(
             self,
             "Wait for EMR",
-            comment="A cluster that was asked for just before the run ended may not be listed yet.",
+            comment="EMR may not list a cluster yet that was created just before the run ended.",
             time=sfn.WaitTime.duration(cdk.Duration.minutes(1)),
         ).next(look)
         return (
             sfn.Pass.jsonata(
                 self,
-                "Take the order",
+                "Read the janitor's input",
                 assign={
                     "run": "{% $states.input.run %}",
                     "alarm": "{% $states.input.alarm %}",
@@ -132,18 +125,18 @@ class Janitor(Construct):
         )
 
     def _list_clusters(self) -> sfn.CustomState:
-        """Return the state that reads a page of the account's clusters.
+        """Return the state that reads one page of the account's clusters.
 
-        It is written out because CDK's own knows no parameter that is there or not, as the marker is.
+        It is a custom state because the state of CDK has no optional parameters, and the marker is optional.
         """
-        prefix = f"{self._settings.name}-"
+        prefix = f"{self._workflow_name}-"
         oldest = self._oldest.to_milliseconds()
         state = sfn.CustomState(
             self,
             "List clusters",
             state_json={
                 "Type": "Task",
-                "Comment": "Those of the run, and those older than any run can be.",
+                "Comment": "Finds the cluster of the run, and clusters older than any run can be.",
                 "Resource": "arn:aws:states:::aws-sdk:emr:listClusters",
                 "TimeoutSeconds": 60,
                 "Arguments": "{% $merge([" + json.dumps({"ClusterStates": _ALIVE}) + ", "
@@ -161,38 +154,8 @@ class Janitor(Construct):
         return state
 
     def _end_each(self) -> sfn.Map:
-        end = tasks.EmrTerminateCluster.jsonata(
-            self,
-            "End the cluster",
-            cluster_id="{% $states.input %}",
-            integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
-            task_timeout=sfn.Timeout.duration(cdk.Duration.minutes(1)),
-        )
+        end = emr.terminate_cluster(self, "End the cluster", "{% $states.input %}")
         end.add_retry(errors=["States.TaskFailed", "States.Timeout"], max_attempts=5)
-        return sfn.Map.jsonata(self, "End them", items=sfn.ProvideItems.jsonata("{% $clusters %}")).item_processor(end)
-
-
-def allow_ending_clusters(role: iam.Role, settings: Settings) -> None:
-    """Let `role` terminate the clusters that carry this stack's tag, and no other."""
-    role.add_to_policy(
-        iam.PolicyStatement(
-            actions=["elasticmapreduce:TerminateJobFlows"],
-            resources=[clusters_arn(settings)],
-            conditions=of_this_stack(settings),
+        return sfn.Map.jsonata(self, "End clusters", items=sfn.ProvideItems.jsonata("{% $clusters %}")).item_processor(
+            end
         )
-    )
-    acknowledge(
-        role,
-        f"Resource::{clusters_arn(settings).replace(cdk.Aws.ACCOUNT_ID, '<AWS::AccountId>')}",
-        "A cluster's id is EMR's to give; the condition asks for the tag of this stack.",
-    )
-
-
-def clusters_arn(settings: Settings) -> str:
-    """Return the ARN of any cluster of the account and the region."""
-    return f"arn:aws:elasticmapreduce:{settings.region}:{cdk.Aws.ACCOUNT_ID}:cluster/*"
-
-
-def of_this_stack(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return the condition that a cluster carries this stack's tag."""
-    return {"StringEquals": {"elasticmapreduce:ResourceTag/stack": settings.name}}

@@ -1,50 +1,48 @@
-"""The cluster's network: three isolated subnets and a way to S3, no way to anywhere else."""
+"""The cluster's network: three isolated subnets that reach S3 and nothing else."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from cdk_app import europe
-from cdk_app.settings import Settings
+from cdk_app import checks, europe
 
-#: EMR's managed policy lets its service role touch only what carries this tag.
+#: EMR's managed policy allows its service role to change only resources with this tag.
 EMR_MANAGED = ("for-use-with-amazon-emr-managed-policies", "true")
 
 
 class Network(Construct):
-    """A VPC without internet gateway or NAT, and the three security groups that EMR asks for.
+    """A VPC without internet gateway or NAT, and the three security groups that EMR needs.
 
-    Nodes fetch everything, Amazon Linux's and EMR's packages too, through the S3 gateway endpoint, which is free.
+    The nodes fetch everything through the S3 gateway endpoint, which is free. This includes the packages of Amazon
+    Linux and of EMR.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, settings: Settings) -> None:
+    def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
+        region = cdk.Stack.of(self).region
         self.vpc = ec2.Vpc(
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr("10.20.0.0/20"),
-            availability_zones=europe.zones(settings.region),  # EMR picks the one with capacity
+            availability_zones=europe.zones(region),  # EMR chooses the zone that has capacity
             nat_gateways=0,
             subnet_configuration=[
                 ec2.SubnetConfiguration(name="Isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=22)
             ],
-            # Nothing uses the default group; emptying it would take a Lambda function.
+            # Nothing uses the default group, and CDK needs a Lambda function to remove its rules.
             restrict_default_security_group=False,
         )
-        cdk.Validations.of(self.vpc).acknowledge(
-            cdk.Acknowledgment(
-                id="AwsSolutions-VPC7",
-                reason="Nothing leaves but through the S3 endpoint, and the buckets log those requests themselves.",
-            )
+        checks.accept(
+            self.vpc, "VPC7", "Traffic leaves only through the S3 endpoint, and the buckets log each request."
         )
         self.s3_endpoint = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        self._allow_package_repositories(settings.region)
+        self._allow_package_repositories(region)
         self.primary, self.workers, self.service = self._security_groups()
         cdk.Tags.of(self).add(*EMR_MANAGED)
 
     def _allow_package_repositories(self, region: str) -> None:
-        """Let nodes read what every EMR 7 node installs at its start (EMR Management Guide, private subnets)."""
+        """Allow nodes to read the packages that every EMR 7 node installs at start (EMR Management Guide)."""
         self.s3_endpoint.add_to_policy(
             iam.PolicyStatement(
                 sid="PackageRepositories",
@@ -58,7 +56,7 @@ class Network(Construct):
         )
 
     def _security_groups(self) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup, ec2.SecurityGroup]:
-        """Declare every rule that EMR would add by itself; one that it added would block `cdk destroy`."""
+        """Declare every rule that EMR would otherwise add itself. A rule that EMR adds blocks `cdk destroy`."""
         primary = ec2.SecurityGroup(self, "Primary", vpc=self.vpc, description="EMR primary node")
         workers = ec2.SecurityGroup(self, "Workers", vpc=self.vpc, description="EMR core and task nodes")
         service = ec2.SecurityGroup(

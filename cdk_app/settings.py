@@ -13,40 +13,41 @@ Architecture = Literal["arm64", "x86_64"]
 
 
 class SettingsError(Exception):
-    """A setting that cannot be: one sentence for the person who set it."""
+    """A setting is invalid. The message is one sentence for the person who set it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person may choose with ``cdk deploy -c name=value``.
+    """The settings that a person can choose with ``cdk deploy -c name=value``.
 
     Parameters
     ----------
     stage
-        ``dev``: ``cdk destroy`` leaves nothing. ``prod``: data and results outlive the stack, which is protected.
+        ``dev``: ``cdk destroy`` deletes everything. ``prod``: data and results outlive the stack, and the stack is
+        protected.
     region
-        One of the European Union's.
+        A region of the European Union.
     architecture
-        The cluster's processors: ``arm64`` (Graviton) or ``x86_64``.
+        The processors of the cluster: ``arm64`` (Graviton) or ``x86_64``.
     engine
-        What runs the network on the cluster: ``litert``, or ``tensorflow``, which is 250 MB more for every node.
+        What runs the model on the cluster: ``litert``, or ``tensorflow``, which needs 250 MB more per node.
     weights
-        ``imagenet`` (downloaded once), ``random``, or the path of a weights file; of several with commas between
-        them, the first that can be had.
+        ``imagenet`` (downloaded once), ``random``, or the path of a weights file. If there are several, separated by
+        commas, the first available one is used.
     input_prefix
-        The folder of the data bucket that a run reads unless it is told otherwise.
+        The folder of the data bucket that a run reads by default.
     core_nodes, spot_nodes
-        How many nodes compute: on demand, and spot in addition.
+        The number of on-demand nodes that compute, and of spot nodes in addition.
     longest_run_hours
-        When a job is stopped. It bounds what a run can cost.
+        The time after which a job is stopped. It limits the cost of a run.
     idle_minutes
-        When EMR itself ends a cluster that does nothing.
+        The time after which EMR ends a cluster that does nothing.
     keep_runs_days, keep_logs_days
-        When results and logs expire.
+        The time after which results and logs expire.
     email
-        Who is told about failures; must confirm once.
+        The address to notify about failures. Its owner must confirm once.
     monthly_budget
-        In US dollars; 0 is no budget.
+        In US dollars. 0 means no budget.
 
     Raises
     ------
@@ -86,15 +87,15 @@ class Settings:
         )
         self._require("email", not self.email or "@" in self.email.strip("@"), "give an e-mail address")
         if self.monthly_budget and not self.email:
-            raise SettingsError("monthly_budget needs somebody to tell: give email as well.")
+            raise SettingsError(f"monthly_budget is {self.monthly_budget}, but email is empty; give email as well.")
 
-    def _require(self, name: str, right: bool, remedy: str) -> None:
-        if not right:
+    def _require(self, name: str, valid: bool, remedy: str) -> None:
+        if not valid:
             raise SettingsError(f"{name} is {getattr(self, name)!r}; {remedy}.")
 
     @property
     def name(self) -> str:
-        """The name of the stack, of the state machine and, with the run's, of the cluster."""
+        """The name of the stack and of the state machine. The names of clusters begin with it."""
         return f"fruits-{self.stage}"
 
     @property
@@ -104,22 +105,22 @@ class Settings:
 
     @classmethod
     def from_context(cls, context: Mapping[str, object]) -> Self:
-        """Read the settings from CDK's context, over the stage's defaults.
+        """Read the settings from the context of CDK. They override the defaults of the stage.
 
         Raises
         ------
         SettingsError
-            If a value is not of its setting's type, or a name is no setting's.
+            If a value has the wrong type, or no setting has the name.
         """
         kinds = get_type_hints(cls)
         given: dict[str, Any] = {}
         for name, value in context.items():
             if name in kinds:
                 given[name] = _parse(name, kinds[name], str(value).strip())
-            elif name.isidentifier():  # CDK's own keys have a colon, a slash or a dash
+            elif name.isidentifier():  # the keys of CDK itself have a colon, a slash or a dash
                 near = difflib.get_close_matches(name, kinds, n=1)
-                meant = f"did you mean {near[0]}" if near else f"there are {', '.join(kinds)}"
-                raise SettingsError(f"{name} is not a setting; {meant}?" if near else f"{name} is no setting; {meant}.")
+                hint = f"Did you mean {near[0]}?" if near else f"Valid settings: {', '.join(kinds)}."
+                raise SettingsError(f'Unknown setting "{name}". {hint}')
         defaults = _DEFAULTS.get(str(given.get("stage")), {})
         return cls(**{**defaults, **given})
 

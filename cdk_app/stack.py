@@ -1,23 +1,26 @@
-"""The stack: makes the constructs, connects them, and grants what one needs of another."""
+"""The stack: creates the constructs, connects them, and grants what one construct needs from another."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from cdk_app import checks
 from cdk_app.bundle import Bundle, Job
 from cdk_app.cluster import Cluster
 from cdk_app.janitor import Janitor
-from cdk_app.machine import acknowledge
+from cdk_app.monitoring import Monitoring
 from cdk_app.network import Network
 from cdk_app.settings import Settings
-from cdk_app.storage import CLUSTER_LOGS, RUNS, Storage
-from cdk_app.watch import Watch
-from cdk_app.workflow import FAILURE, Workflow, longest
+from cdk_app.storage import CLUSTER_LOGS, Storage
+from cdk_app.workflow import Workflow, longest_execution
+from spark_job import runs
+
+_READ_AND_WRITE = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
 
 
 class FruitsStack(cdk.Stack):
-    """Photos in, features out: everything that `cdk deploy` makes and `cdk destroy` removes."""
+    """Photos in, features out: everything that `cdk deploy` creates and `cdk destroy` deletes."""
 
     def __init__(self, scope: Construct, construct_id: str, settings: Settings, bundle: Bundle) -> None:
         super().__init__(
@@ -27,33 +30,71 @@ class FruitsStack(cdk.Stack):
             env=cdk.Environment(region=settings.region),
             termination_protection=settings.keeps_data,
         )
-        self.storage = Storage(self, "Storage", settings)
-        self.network = Network(self, "Network", settings)
-        self.cluster = Cluster(self, "Cluster", settings, self.network)
+        self.storage = Storage(
+            self,
+            "Storage",
+            keeps_data=settings.keeps_data,
+            keep_runs_days=settings.keep_runs_days,
+            keep_logs_days=settings.keep_logs_days,
+        )
+        self.network = Network(self, "Network")
+        self.cluster = Cluster(
+            self,
+            "Cluster",
+            network=self.network,
+            architecture=settings.architecture,
+            core_nodes=settings.core_nodes,
+            spot_nodes=settings.spot_nodes,
+            idle_minutes=settings.idle_minutes,
+        )
         self.job = Job(self, "Job", bundle)
-        self.watch = Watch(self, "Watch", settings)
-        self.janitor = Janitor(self, "Janitor", settings, oldest=longest(settings))
+        # The ID is not "Monitoring", because a new ID would replace the topic and require a new confirmation by e-mail.
+        self.monitoring = Monitoring(self, "Watch", email=settings.email, monthly_budget=settings.monthly_budget)
+        self.janitor = Janitor(
+            self,
+            "Janitor",
+            oldest=longest_execution(settings.longest_run_hours),
+            keep_logs_days=settings.keep_logs_days,
+        )
         self.workflow = Workflow(
             self,
             "Workflow",
-            settings=settings,
             cluster=self.cluster,
             job=self.job,
             storage=self.storage,
-            topic=self.watch.topic,
+            topic=self.monitoring.topic,
             janitor=self.janitor,
+            engine=settings.engine,
+            input_prefix=settings.input_prefix,
+            longest_run_hours=settings.longest_run_hours,
+            keep_logs_days=settings.keep_logs_days,
         )
-        self.janitor.clean_up_after(self.workflow.machine)
-        self.watch.add_alarms(self.workflow.machine, self.janitor.machine)
-        self.watch.add_outputs(self, self.storage, self.workflow.machine)
-        self._let_nodes_work()
-        self._let_requests_through()
-        self._let_the_workflow_read_and_tell()
+        self.janitor.clean_up_after(self.workflow.state_machine)
+        self.monitoring.add_alarms(self.workflow.state_machine, self.janitor.state_machine)
+        self._add_outputs(settings.input_prefix)
+        self._allow_nodes()
+        self._allow_requests_to_buckets()
+        self._allow_workflow()
         for tag, value in {"project": "fruits", "stage": settings.stage, "stack": settings.name}.items():
             cdk.Tags.of(self).add(tag, value)
 
-    def _let_nodes_work(self) -> None:
-        """Let the nodes read photos and the job, write results and leave logs."""
+    def _add_outputs(self, input_prefix: str) -> None:
+        """Print where to put photos, where to start a run and where the results are."""
+        buckets = (self.storage.data, self.storage.results, self.storage.logs)
+        data, results, logs = (bucket.bucket_name for bucket in buckets)
+        console = f"https://{self.region}.console.aws.amazon.com"
+        state_machine = self.workflow.state_machine.state_machine_arn
+        for name, value in {
+            "Photos": f"s3://{data}/{input_prefix}",
+            "Results": f"s3://{results}/",
+            "ResultsInConsole": f"{console}/s3/buckets/{results}?region={self.region}",
+            "StartHere": f"{console}/states/home?region={self.region}#/statemachines/view/{state_machine}",
+            "Logs": f"s3://{logs}/",
+        }.items():
+            cdk.CfnOutput(self, name, value=value)
+
+    def _allow_nodes(self) -> None:
+        """Allow the nodes to read photos and the job, and to write results and logs."""
         data, results, logs = self.storage.data, self.storage.results, self.storage.logs
         allow = self.cluster.instance_role.add_to_policy
         allow(_statement("ReadPhotos", ["s3:GetObject"], [data.arn_for_objects("*")]))
@@ -62,30 +103,22 @@ class FruitsStack(cdk.Stack):
         allow(
             _statement(
                 "WriteResults",
-                ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-                [results.arn_for_objects(f"{RUNS}*"), results.arn_for_objects("latest.json")],
+                _READ_AND_WRITE,
+                [results.arn_for_objects(f"{runs.RUNS}/*"), results.arn_for_objects(runs.LATEST)],
             )
         )
         allow(_statement("LeaveLogs", ["s3:PutObject"], [logs.arn_for_objects(f"{CLUSTER_LOGS}*")]))
-        for bucket, keys in ((data, "*"), (results, f"{RUNS}*"), (logs, f"{CLUSTER_LOGS}*")):
-            self._acknowledge_keys(
-                self.cluster.instance_role, bucket, keys, "Photos, runs and logs have names of their own."
-            )
+        for bucket, keys in ((data, "*"), (results, f"{runs.RUNS}/*"), (logs, f"{CLUSTER_LOGS}*")):
+            self._accept_wildcard(self.cluster.instance_role, bucket, keys, "People and runs choose the keys.")
 
-    def _let_requests_through(self) -> None:
-        """Let this account's own requests to these buckets out of the network."""
+    def _allow_requests_to_buckets(self) -> None:
+        """Allow requests of this account to the buckets of the stack to leave the network."""
         buckets = [self.storage.data, self.storage.results, self.storage.logs]
         self.network.s3_endpoint.add_to_policy(
             iam.PolicyStatement(
                 sid="OwnBuckets",
                 principals=[iam.AnyPrincipal()],
-                actions=[
-                    "s3:ListBucket",
-                    "s3:GetObject",
-                    "s3:PutObject",
-                    "s3:DeleteObject",
-                    "s3:AbortMultipartUpload",
-                ],
+                actions=["s3:ListBucket", *_READ_AND_WRITE],
                 resources=[
                     *(bucket.bucket_arn for bucket in buckets),
                     *(bucket.arn_for_objects("*") for bucket in buckets),
@@ -95,24 +128,23 @@ class FruitsStack(cdk.Stack):
             )
         )
 
-    def _let_the_workflow_read_and_tell(self) -> None:
-        """Let the workflow list photos, read manifests and last words, tell the topic and call the janitor."""
+    def _allow_workflow(self) -> None:
+        """Allow the workflow to list photos, read manifests and failures, notify people and start the janitor."""
         data, results = self.storage.data, self.storage.results
         allow = self.workflow.role.add_to_policy
-        # Listing the results is what makes S3 answer "there is none" instead of "denied".
+        # S3 answers "not found" instead of "denied" only to those who may list the bucket.
         allow(_statement("LookForImages", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
-        for name in ("manifest.json", FAILURE):
-            allow(_statement("", ["s3:GetObject"], [results.arn_for_objects(f"{RUNS}*/{name}")]))
-            self._acknowledge_keys(
-                self.workflow.role, results, f"{RUNS}*/{name}", "A run is called like its execution."
-            )
-        allow(_statement("TellPeople", ["sns:Publish"], [self.watch.topic.topic_arn]))
-        allow(_statement("CallTheJanitor", ["states:StartExecution"], [self.janitor.machine.state_machine_arn]))
+        for name in (runs.MANIFEST, runs.FAILED):
+            keys = f"{runs.RUNS}/*/{name}"
+            allow(_statement(None, ["s3:GetObject"], [results.arn_for_objects(keys)]))
+            self._accept_wildcard(self.workflow.role, results, keys, "A run has the name of its execution.")
+        allow(_statement("TellPeople", ["sns:Publish"], [self.monitoring.topic.topic_arn]))
+        allow(_statement("CallTheJanitor", ["states:StartExecution"], [self.janitor.state_machine.state_machine_arn]))
 
-    def _acknowledge_keys(self, role: iam.Role, bucket: s3.Bucket, keys: str, reason: str) -> None:
+    def _accept_wildcard(self, role: iam.Role, bucket: s3.Bucket, keys: str, reason: str) -> None:
         logical_id = self.get_logical_id(bucket.node.default_child)  # type: ignore[arg-type]  # a bucket has one
-        acknowledge(role, f"Resource::<{logical_id}.Arn>/{keys}", reason)
+        checks.accept_wildcard(role, f"<{logical_id}.Arn>/{keys}", reason)
 
 
-def _statement(sid: str, actions: list[str], resources: list[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(sid=sid or None, actions=actions, resources=resources)
+def _statement(sid: str | None, actions: list[str], resources: list[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(sid=sid, actions=actions, resources=resources)

@@ -1,56 +1,58 @@
-"""The three buckets: what comes in, what comes out, what was said meanwhile."""
+"""The three buckets: photos, results and logs."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from cdk_app.settings import Settings
+from cdk_app import checks
+from spark_job import runs
 
-RUNS = "runs/"
+# Folders of the log bucket.
 CLUSTER_LOGS = "emr/"
 ACCESS_LOGS = "access/"
 
 
 class Storage(Construct):
-    """`data` holds the photos, `results` the runs, `logs` the clusters' and the buckets' own logs.
+    """`data` holds the photos, `results` the runs, and `logs` the logs of the clusters and of the buckets.
 
-    All encrypted with S3's keys (a customer key would cost a request a photo), closed to the public, TLS only.
+    Every bucket is encrypted with S3's keys, closed to the public, and answers over TLS only. A customer key would cost
+    one more request per photo.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, settings: Settings) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, keeps_data: bool, keep_runs_days: int, keep_logs_days: int
+    ) -> None:
         super().__init__(scope, construct_id)
-        # Logs go with the stack in both stages: they expire anyhow, and nothing refers to them.
+        # Both stages delete the logs with the stack: logs expire in any case, and nothing refers to them.
         self.logs = self._bucket(
-            "Logs", keep=False, rules=[s3.LifecycleRule(expiration=cdk.Duration.days(settings.keep_logs_days))]
+            "Logs", keep=False, rules=[s3.LifecycleRule(expiration=cdk.Duration.days(keep_logs_days))]
         )
-        cdk.Validations.of(self.logs).acknowledge(
-            cdk.Acknowledgment(
-                id="AwsSolutions-S1", reason="It receives the other buckets' access logs; its own would feed on itself."
-            )
+        checks.accept(
+            self.logs, "S1", "This bucket receives the access logs. If it logged itself, it would never stop."
         )
-        # Photos are what cannot be made again: a deleted or overwritten one can be fetched back for 30 days,
-        # and then is gone for good, as an erasure request wants.
+        # Nobody can recreate a photo. A deleted or overwritten photo can be restored for 30 days. After that it is
+        # gone forever, as an erasure request requires.
         self.data = self._bucket(
             "Data",
-            keep=settings.keeps_data,
+            keep=keeps_data,
             versioned=True,
             rules=[
                 s3.LifecycleRule(noncurrent_version_expiration=cdk.Duration.days(30), expired_object_delete_marker=True)
             ],
         )
-        # A run is written once under its own name, so versions would protect nothing. latest.json does not expire.
+        # The job writes each run once under its own name, so versions would protect nothing. latest.json never expires.
         self.results = self._bucket(
             "Results",
-            keep=settings.keeps_data,
-            rules=[s3.LifecycleRule(prefix=RUNS, expiration=cdk.Duration.days(settings.keep_runs_days))],
+            keep=keeps_data,
+            rules=[s3.LifecycleRule(prefix=f"{runs.RUNS}/", expiration=cdk.Duration.days(keep_runs_days))],
         )
-        self._keep_log_of_emptying(settings)
+        self._keep_log_of_emptying(keep_logs_days)
 
-    def _keep_log_of_emptying(self, settings: Settings) -> None:
-        """Give CDK's function that empties buckets a log of ours: the one it makes itself would outlive the stack."""
+    def _keep_log_of_emptying(self, keep_logs_days: int) -> None:
+        """Give CDK's function that empties buckets a log group of this stack. Its own would outlive the stack."""
         log = logs.LogGroup(
-            self, "Emptying", retention=retention(settings.keep_logs_days), removal_policy=cdk.RemovalPolicy.DESTROY
+            self, "Emptying", retention=retention(keep_logs_days), removal_policy=cdk.RemovalPolicy.DESTROY
         )
         provider = cdk.Stack.of(self).node.find_child("Custom::S3AutoDeleteObjectsCustomResourceProvider")
         function = provider.node.find_child("Handler")
@@ -78,7 +80,12 @@ class Storage(Construct):
         )
 
 
+def run_key(name: str) -> str:
+    """Return the key of an object of the run `$run`, as JSONata."""
+    return f"'{runs.RUNS}/' & $run & '/{name}'"
+
+
 def retention(days: int) -> logs.RetentionDays:
-    """Return the shortest of CloudWatch's choices that keeps logs at least so many days."""
+    """Return the shortest retention of CloudWatch that keeps logs for at least `days`."""
     choices = {30: logs.RetentionDays.ONE_MONTH, 90: logs.RetentionDays.THREE_MONTHS, 365: logs.RetentionDays.ONE_YEAR}
     return next((choice for limit, choice in choices.items() if days <= limit), logs.RetentionDays.TEN_YEARS)

@@ -11,7 +11,16 @@ from spark_job.errors import UserError
 Engine = Literal["litert", "tensorflow"]
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""Valid run ids."""
+MIN_COMPONENTS = 1
+VARIANCE_SHARES = (0, 1)
+"""The limits of the share of the variance to keep. Both are invalid."""
+REJECTED_SHARES = (0, 1)
+"""The smallest and the largest valid share of rejected images."""
+
+COMPONENTS_REMEDY = (
+    "give a number of components such as 200, or the share of the variance to keep, above 0 and below 1, such as 0.95"
+)
+REJECTED_REMEDY = "give the share of the images that may be rejected, from 0 to 1"
 
 
 def new_run_id() -> str:
@@ -31,12 +40,10 @@ def parse_components(text: str) -> int | float:
         value = int(text) if re.fullmatch(r"[+-]?\d+", text.strip()) else float(text)
     except ValueError:
         value = 0
-    if (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value < 1):
+    low, high = VARIANCE_SHARES
+    if (isinstance(value, int) and value >= MIN_COMPONENTS) or (isinstance(value, float) and low < value < high):
         return value
-    raise UserError(
-        f"components is {text}. Give a number of components such as 200, or the share of the variance to keep, "
-        "above 0 and below 1, such as 0.95."
-    )
+    raise UserError(f"components is {text}; {COMPONENTS_REMEDY}.")
 
 
 @dataclass(frozen=True)
@@ -81,14 +88,15 @@ class Settings:
     def __post_init__(self) -> None:
         parse_components(str(self.components))
         if self.engine not in get_args(Engine):
-            raise UserError(f"engine is {self.engine}. Give one of {', '.join(get_args(Engine))}.")
-        if not 0 <= self.max_rejected <= 1:
-            raise UserError(f"max-rejected is {self.max_rejected}. Give a share of the images, from 0 to 1.")
+            raise UserError(f"engine is {self.engine}; give one of {', '.join(get_args(Engine))}.")
+        low, high = REJECTED_SHARES
+        if not low <= self.max_rejected <= high:
+            raise UserError(f"max-rejected is {self.max_rejected}; {REJECTED_REMEDY}.")
         if not RUN_ID.fullmatch(self.run_id):
             raise UserError(
-                f"run-id is {self.run_id!r}. Give at most 128 letters, digits, dots, dashes and underscores, "
+                f"run-id is {self.run_id!r}; give at most 128 letters, digits, dots, dashes and underscores, "
                 "the first one a letter or a digit."
             )
         for name in ("input", "output", "weights"):
             if not getattr(self, name).strip():
-                raise UserError(f"{name} is empty. Give a path or an S3 URI.")
+                raise UserError(f"{name} is empty; give a path or an S3 URI.")

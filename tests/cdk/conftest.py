@@ -1,4 +1,4 @@
-"""What the tests of the CDK app share: a bundle of stand-in files, and each stage synthesised once."""
+"""Fixtures for the tests of the CDK app: a bundle of small files, and stacks that are synthesised once."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-import cdk_app  # noqa: F401 # isort: skip # first: it chooses the Node that CDK runs on
+import cdk_app  # noqa: F401 # isort: skip # must be first: it sets the Node that CDK runs on
 import aws_cdk as cdk
 from aws_cdk.assertions import Template
 from cdk_nag import AwsSolutionsChecks
@@ -22,7 +22,7 @@ Synthesise = Callable[[Settings], Synthesised]
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Four small files in the place of the job."""
+    """Four small files instead of the job."""
     folder = tmp_path_factory.mktemp("bundle")
     files = [folder / name for name in ("main.py", "code.zip", "environment.zip", "model.zip")]
     for file in files:
@@ -32,7 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def synthesise(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Synthesise:
-    """Synthesise the stack of some settings with all its checks, once a session."""
+    """A function that synthesises the stack for some settings, with all checks and once per session."""
 
     @cache
     def synthesise(settings: Settings) -> Synthesised:
@@ -46,5 +46,5 @@ def synthesise(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Synt
 
 @pytest.fixture(scope="session")
 def dev(synthesise: Synthesise) -> Synthesised:
-    """The stack as it is deployed by default."""
+    """The stack with the default settings."""
     return synthesise(Settings())

@@ -1,4 +1,4 @@
-"""What was agreed on, written down: compare with it, or rewrite it with UPDATE_GOLDEN=1."""
+"""Compares values with golden files. UPDATE_GOLDEN=1 rewrites the files."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ _FOLDER = Path(__file__).parent / "golden"
 
 
 class _Readable(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
-    """YAML with every long text in lines of its own."""
+    """Writes YAML in which every text of several lines is a block."""
 
 
 _Readable.add_representer(
@@ -21,13 +21,13 @@ _Readable.ignore_aliases = lambda *_: True
 
 
 def check(name: str, value: Any) -> None:
-    """Fail if a value is not what its golden file says."""
+    """Fail if a value differs from its golden file."""
     text = yaml.dump(value, Dumper=_Readable, sort_keys=False, width=120, allow_unicode=True)
     check_text(_FOLDER / f"{name}.yaml", text)
 
 
 def check_text(file: Path, text: str) -> None:
-    """Fail if a file does not hold a text."""
+    """Fail if the content of a file is not `text`."""
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(text)
-    assert text == file.read_text(), f"{file.name} differs; look at it with UPDATE_GOLDEN=1 and git diff"
+    assert text == file.read_text(), f"{file.name} differs; update it with UPDATE_GOLDEN=1 and check it with git diff"

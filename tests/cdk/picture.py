@@ -1,4 +1,4 @@
-"""Draws the state machine as a Mermaid diagram, with what its states touch."""
+"""Draws the state machine as a Mermaid diagram, with the resources that its states use."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,8 +6,8 @@ from typing import Any
 
 _SHAPES = {"Choice": '{{"%s"}}', "Fail": '[["%s"]]', "Succeed": '(["%s"])'}
 _BOX = '["%s"]'
-#: What a task touches, by what its definition says.
-_TOUCHED = {
+#: The resource that a task uses, by a word in its definition.
+_RESOURCES = {
     "StorageData": '[("data bucket")]',
     "StorageResults": '[("results bucket")]',
     "elasticmapreduce:": '["EMR cluster<br/>in isolated subnets"]',
@@ -18,9 +18,9 @@ _TOUCHED = {
 
 
 def mermaid(definition: Mapping[str, Any]) -> str:
-    """Return the diagram: arrows are what comes next, dotted ones what follows an error, lines what is touched."""
+    """Return the diagram: arrows lead to the next state, dotted arrows follow an error, lines lead to resources."""
     ids = {name: f"s{number}" for number, name in enumerate(definition["States"])}
-    places = {shape: f"p{number}" for number, shape in enumerate(dict.fromkeys(_TOUCHED.values()))}
+    places = {shape: f"p{number}" for number, shape in enumerate(dict.fromkeys(_RESOURCES.values()))}
     lines = ["flowchart TD"]
     for name, state in definition["States"].items():
         lines.append("  " + ids[name] + _SHAPES.get(state["Type"], _BOX) % name)
@@ -30,8 +30,8 @@ def mermaid(definition: Mapping[str, Any]) -> str:
         errors = dict.fromkeys(it["Next"] for it in state.get("Catch", []))
         lines += [f"  {ids[name]} -.-> {ids[after]}" for after in errors if after != state["Next"]]
         text = json.dumps(state) if state["Type"] == "Task" else ""
-        touched = dict.fromkeys(places[shape] for word, shape in _TOUCHED.items() if word in text)
-        lines += [f"  {ids[name]} --- {place}" for place in touched]
+        used = dict.fromkeys(places[shape] for word, shape in _RESOURCES.items() if word in text)
+        lines += [f"  {ids[name]} --- {place}" for place in used]
     return "\n".join(lines)
 
 

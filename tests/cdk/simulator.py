@@ -1,4 +1,4 @@
-"""Runs a state machine in MiniStack's interpreter, against a small S3, EMR and SNS that can be told to fail."""
+"""Runs a state machine in MiniStack's interpreter against a small S3, EMR and SNS. Tests can make each call fail."""
 
 import json
 import time
@@ -12,50 +12,35 @@ from botocore.validate import ParamValidator
 from ministack.services import stepfunctions
 
 from tests.cdk.template import ACCOUNT, REGION
-
-_CALLS = {  # the optimised integrations that wrap another call's parameters
-    "elasticmapreduce:createCluster": ("emr", "RunJobFlow", lambda given: given),
-    "elasticmapreduce:addStep": (
-        "emr",
-        "AddJobFlowSteps",
-        lambda given: {"JobFlowId": given["ClusterId"], "Steps": [given["Step"]]},
-    ),
-    "elasticmapreduce:terminateCluster": (
-        "emr",
-        "TerminateJobFlows",
-        lambda given: {"JobFlowIds": [given["ClusterId"]]},
-    ),
-    "sns:publish": ("sns", "Publish", lambda given: given),
-    "states:startExecution": (
-        "stepfunctions",
-        "StartExecution",
-        lambda given: {
-            "stateMachineArn": given["StateMachineArn"],
-            "input": json.dumps(given["Input"]),
-        },
-    ),
-}
-_SDK = {
-    "s3:listObjectsV2": ("s3", "ListObjectsV2"),
-    "s3:getObject": ("s3", "GetObject"),
-    "emr:describeCluster": ("emr", "DescribeCluster"),
-    "emr:listSteps": ("emr", "ListSteps"),
-    "emr:listClusters": ("emr", "ListClusters"),
-}
+from tests.local_aws.integration_calls import CALLS, integration
 
 
-class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]  # the local AWS has no types
-    """An error of a service, as Step Functions names it."""
+class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]  # MiniStack has no types
+    """An error of a service, with the name that Step Functions gives it."""
 
 
 def no_such_key() -> AwsError:
-    """Return S3's answer for an object that is not there."""
+    """Return S3's error for an object that does not exist."""
     return AwsError("S3.NoSuchKeyException", "The specified key does not exist.")
 
 
 @dataclass
 class Aws:
-    """The services that the state machines call; `fails` says which call raises what, and how often."""
+    """The services that the state machines call.
+
+    Parameters
+    ----------
+    photos, results, clusters
+        The keys of the data bucket, the objects of the results bucket, and the clusters that exist.
+    fails, fails_once
+        The errors that calls raise, every time or once.
+    job
+        What the job does, given these services and the name of the run.
+    cluster_ended, step_ended
+        EMR's reasons for the end of the cluster and for the failure of the step.
+    calls
+        All calls with their parameters.
+    """
 
     photos: list[str] = field(default_factory=lambda: ["photos/apple/1.jpg"])
     results: dict[str, str] = field(default_factory=dict)
@@ -68,9 +53,9 @@ class Aws:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __call__(self, resource: str, given: dict[str, Any]) -> Any:
-        """Answer a call of a state, checking its parameters against the service's own model."""
-        name = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:").removesuffix(".sync")
-        _validate(name, given)
+        """Check the parameters of a state's call against botocore's model of the service, and answer it."""
+        _validate(integration(resource), given)
+        name = integration(resource).removeprefix("aws-sdk:")
         self.calls.append((name, given))
         if name in self.fails_once:
             raise self.fails_once.pop(name)
@@ -81,7 +66,7 @@ class Aws:
         return getattr(self, "_" + name.partition(":")[2])(given)
 
     def named(self, name: str) -> list[dict[str, Any]]:
-        """Return the parameters of the calls of a name."""
+        """Return the parameters of all calls of an integration, such as ``s3:getObject``."""
         return [given for call, given in self.calls if call == name]
 
     def _listObjectsV2(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -125,14 +110,14 @@ class Aws:
 
 
 def cluster(identity: str, name: str, age: float) -> dict[str, Any]:
-    """Return a cluster as ListClusters shows it, so many hours old."""
+    """Return a cluster as ListClusters shows it. Its age is in hours."""
     created = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age * 3600))
     return {"Id": identity, "Name": name, "Status": {"State": "WAITING", "Timeline": {"CreationDateTime": created}}}
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How an execution ended, and through which states."""
+    """How an execution ended, and the states that it went through."""
 
     status: str
     output: Any
@@ -176,11 +161,7 @@ def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: st
 
 
 def _validate(name: str, given: dict[str, Any]) -> None:
-    if name in _CALLS:
-        service, operation, convert = _CALLS[name]
-        given = convert(given)  # type: ignore[no-untyped-call]  # nor have its functions
-    else:
-        service, operation = _SDK[name]
-    model = botocore.session.get_session().get_service_model(service)
-    report = ParamValidator().validate(given, model.operation_model(operation).input_shape)
+    call = CALLS[name]
+    model = botocore.session.get_session().get_service_model(call.service)
+    report = ParamValidator().validate(call.parameters(given), model.operation_model(call.operation).input_shape)
     assert not report.has_errors(), f"{name}: {report.generate_report()}"

@@ -1,4 +1,4 @@
-"""A synthesised template as the tests read it: references replaced by names that a person can read."""
+"""A synthesised template for tests: readable names replace the references."""
 
 import json
 import re
@@ -19,12 +19,12 @@ _PSEUDO = {
 
 @dataclass(frozen=True)
 class Synthesised:
-    """The resources of a template, with every reference resolved."""
+    """The resources of a template, with all references resolved."""
 
     template: Mapping[str, Any]
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Return the properties of the resources of a type, by short name."""
+        """Return the properties of all resources of a type, by short name."""
         return {
             _short(name): self.resolve(resource.get("Properties", {}))
             for name, resource in self.template["Resources"].items()
@@ -32,9 +32,9 @@ class Synthesised:
         }
 
     def one(self, kind: str, part: str) -> dict[str, Any]:
-        """Return the properties of the one resource of a type whose name has a part."""
+        """Return the properties of the only resource of a type whose name contains `part`."""
         found = [properties for name, properties in self.of(kind).items() if part in name]
-        assert len(found) == 1, f"{len(found)} resources of {kind} with {part} in their name"
+        assert len(found) == 1, f"{len(found)} resources of {kind} have {part} in their name"
         return found[0]
 
     def statements(self, role: str) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ class Synthesised:
             for statement in policy["PolicyDocument"]["Statement"]
         ]
 
-    def machine(self, part: str) -> dict[str, Any]:
+    def definition(self, part: str) -> dict[str, Any]:
         """Return the definition of a state machine."""
         definition: dict[str, Any] = json.loads(self.one("AWS::StepFunctions::StateMachine", part)["DefinitionString"])
         return definition
@@ -56,7 +56,7 @@ class Synthesised:
         return {name: resource["Type"] for name, resource in self.template["Resources"].items()}
 
     def resolve(self, value: Any) -> Any:
-        """Return a value of the template as CloudFormation would pass it, with made-up physical names."""
+        """Return a value of the template as CloudFormation would pass it, with invented physical names."""
         match value:
             case list():
                 return [self.resolve(item) for item in value]
@@ -95,12 +95,12 @@ class Synthesised:
 
 
 def _short(name: str) -> str:
-    """Return a logical id without the hash that CDK appends."""
+    """Return a logical ID without the hash that CDK appends."""
     return re.sub(r"[0-9A-F]{8}$", "", name)
 
 
 def states(definition: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every state of a state machine, those inside a Map too."""
+    """Yield every state of a state machine, including those in a Map."""
     for name, state in definition["States"].items():
         yield name, state
         if "ItemProcessor" in state:

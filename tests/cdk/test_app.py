@@ -1,4 +1,4 @@
-"""What a person sees of ``cdk``: the command's own words, run as it runs them."""
+"""What a person sees of ``cdk``: these tests run the app as the command does."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def run_app(folder: Path, **context: object) -> subprocess.CompletedProcess[str]
             "fruits: region is 'us-east-1'; photos stay in the European Union: give one of eu-west-3",
         ),
         ("core_nodes", "many", "fruits: core_nodes is 'many'; give a whole number."),
-        ("core_node", "3", "fruits: core_node is not a setting; did you mean core_nodes?"),
+        ("core_node", "3", 'fruits: Unknown setting "core_node". Did you mean core_nodes?'),
         ("weights", "nothing.h5", "fruits: The weights nothing.h5 cannot be read"),
     ],
 )

@@ -6,13 +6,13 @@ from tests.cdk.picture import mermaid
 from tests.cdk.template import Synthesised
 
 
-def test_the_picture_is_of_the_state_machine_as_it_is(dev: Synthesised) -> None:
+def test_the_picture_shows_the_current_state_machine(dev: Synthesised) -> None:
     page = ROOT / "docs" / "architecture.md"
-    picture = f"```mermaid\n{mermaid(dev.machine('Workflow'))}\n```"
+    picture = f"```mermaid\n{mermaid(dev.definition('Workflow'))}\n```"
     check_text(page, re.sub(r"```mermaid\n.*?\n```", lambda _: picture, page.read_text(), flags=re.DOTALL))
 
 
-def test_the_page_names_every_room_and_no_other() -> None:
+def test_the_page_names_every_module_and_no_other() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    rooms = {path.stem for path in (ROOT / "cdk_app").glob("[a-z]*.py")}
-    assert set(re.findall(r"`(\w+)\.py`", page)) == rooms | {"app"}
+    modules = {path.stem for path in (ROOT / "cdk_app").glob("[a-z]*.py")}
+    assert set(re.findall(r"`(\w+)\.py`", page)) == modules | {"app"}

@@ -74,7 +74,7 @@ def test_equal_files_make_equal_zips(tmp_path: Path) -> None:
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
-def test_what_is_in_the_cache_is_not_made_again(tmp_path: Path) -> None:
+def test_a_cached_file_is_not_made_again(tmp_path: Path) -> None:
     made: list[Path] = []
 
     def make(file: Path) -> None:
@@ -88,15 +88,13 @@ def test_what_is_in_the_cache_is_not_made_again(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([first, tmp_path / f"thing-{'b' * 16}.zip"])
 
 
-def test_what_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"^The weights nothing\.h5 cannot be read"):
         bundle._model(Settings(weights="nothing.h5"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_several_weights_the_first_that_can_be_had_is_taken(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_of_several_weights_the_first_available_is_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = bundle._model(Settings(weights="nothing.h5,random"), tmp_path)
     assert zipfile.ZipFile(model).namelist() == ["about.json", "payload"]
     assert "Continuing with random weights." in capfd.readouterr().err
@@ -139,7 +137,7 @@ def test_the_cluster_gets_the_job_without_the_demo(tmp_path: Path, monkeypatch: 
 
 
 def test_the_real_bundle_computes_features_with_nothing_else_installed(tmp_path: Path) -> None:
-    """Build this machine's bundle (downloaded from PyPI unless it is cached) and use it as a cluster's node does."""
+    """Build the bundle for this machine (from PyPI or the cache) and use it as a node of a cluster does."""
     built = bundle.build(Settings(architecture=HERE, weights="random"), bundle.ROOT / ".cache" / "bundle")
     assert built.environment.stat().st_size < 150e6
     if platform.system() != "Linux":
@@ -165,7 +163,7 @@ print(network.record.weights, model.extractor(network)(np.zeros((1, 224, 224, 3)
 open_store("s3://bucket")._client
 assert "tensorflow" not in sys.modules
 """
-    # -S: no site-packages, so that what is missing is missed.
+    # -S: without site-packages, a package that the bundle lacks makes the script fail.
     base = getattr(sys, "_base_executable", sys.executable)
     done = subprocess.run([base, "-S", "-E", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "random (1, 1280)"), done.stderr

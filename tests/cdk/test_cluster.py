@@ -11,7 +11,7 @@ from tests.cdk.template import ACCOUNT, REGION, Synthesised
 
 
 def request(stack: Synthesised) -> dict[str, Any]:
-    arguments: dict[str, Any] = stack.machine("Workflow")["States"]["Create cluster"]["Arguments"]
+    arguments: dict[str, Any] = stack.definition("Workflow")["States"]["Create cluster"]["Arguments"]
     return arguments
 
 
@@ -19,16 +19,16 @@ def fleets(stack: Synthesised) -> dict[str, dict[str, Any]]:
     return {fleet["InstanceFleetType"]: fleet for fleet in request(stack)["Instances"]["InstanceFleets"]}
 
 
-def test_the_request_is_for_emr_7_14_with_spark_and_an_end(dev: Synthesised) -> None:
-    asked = request(dev)
-    assert asked["ReleaseLabel"] == "emr-7.14.0"
-    assert asked["Applications"] == [{"Name": "Spark"}]
-    assert asked["AutoTerminationPolicy"] == {"IdleTimeout": 900}
-    assert asked["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
-    assert len(asked["Instances"]["Ec2SubnetIds"]) == 3
-    assert asked["LogUri"] == "s3://StorageLogs/emr/"
-    assert {"Key": "stack", "Value": "fruits-dev"} in asked["Tags"]
-    assert {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"} in asked["Tags"]
+def test_the_request_is_for_emr_7_14_with_spark_and_idle_termination(dev: Synthesised) -> None:
+    given = request(dev)
+    assert given["ReleaseLabel"] == "emr-7.14.0"
+    assert given["Applications"] == [{"Name": "Spark"}]
+    assert given["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert given["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
+    assert len(given["Instances"]["Ec2SubnetIds"]) == 3
+    assert given["LogUri"] == "s3://StorageLogs/emr/"
+    assert {"Key": "stack", "Value": "fruits-dev"} in given["Tags"]
+    assert {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"} in given["Tags"]
 
 
 def test_primary_and_core_are_on_demand(dev: Synthesised) -> None:
@@ -53,16 +53,16 @@ def test_spot_nodes_are_optional_and_fall_back(synthesise: Synthesise) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
-def test_every_region_has_the_machines(architecture: Any) -> None:
+def test_every_region_has_the_instance_types(architecture: Any) -> None:
     known = json.loads(
         importlib.resources.files("cfnlint.data.schemas.extensions.aws_emr_cluster")
         .joinpath("instancetypeconfig_instancetype_enum.json")
         .read_text()
     )
     for region in europe.REGIONS:
-        chosen = cluster.machines(Settings(region=region, architecture=architecture))
-        assert chosen == [machine for machine in cluster.MACHINES[architecture] if machine in known[region]["enum"]]
-        assert chosen, f"none in {region}"
+        chosen = cluster.instance_types(architecture, region)
+        assert chosen == [name for name in cluster.INSTANCE_TYPES[architecture] if name in known[region]["enum"]]
+        assert chosen, f"EMR offers none of the types in {region}"
 
 
 @pytest.mark.parametrize("engine_mib", [250, 1024], ids=["litert", "tensorflow"])
@@ -78,7 +78,7 @@ def test_an_executor_and_the_driver_fit_a_node(engine_mib: int) -> None:
 
 @pytest.mark.parametrize("where", ["spark.yarn.appMasterEnv", "spark.executorEnv"])
 def test_driver_and_executors_see_the_environment(where: str) -> None:
-    spark = cluster.configurations(Settings(region="eu-west-1"))["spark-defaults"]
+    spark = cluster.configurations("eu-west-1", core_nodes=2, spot_nodes=0)["spark-defaults"]
     assert spark[f"{where}.PYTHONPATH"] == "./environment:./code"
     assert spark[f"{where}.AWS_REGION"] == "eu-west-1"
     assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
@@ -95,7 +95,7 @@ def test_disks_are_encrypted_and_metadata_asks_for_a_token(dev: Synthesised) -> 
     }
 
 
-def test_the_instance_profile_is_called_like_the_role(dev: Synthesised) -> None:
+def test_the_instance_profile_has_the_name_of_the_role(dev: Synthesised) -> None:
     profile = dev.one("AWS::IAM::InstanceProfile", "InstanceProfile")
     assert profile["Roles"] == [profile["InstanceProfileName"]] == [request(dev)["JobFlowRole"]]
 

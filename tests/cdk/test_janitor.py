@@ -11,7 +11,7 @@ HOURLY = {"run": "", "alarm": True}
 
 @pytest.fixture(scope="module")
 def definition(dev: Synthesised) -> dict[str, Any]:
-    return dev.machine("Janitor")
+    return dev.definition("Janitor")
 
 
 def names(aws: Aws) -> list[str]:
@@ -27,19 +27,19 @@ def some_clusters() -> list[dict[str, Any]]:
     ]
 
 
-def test_the_cluster_of_a_stopped_run_goes_and_no_other(definition: dict[str, Any]) -> None:
+def test_only_the_cluster_of_a_stopped_run_is_ended(definition: dict[str, Any]) -> None:
     aws = Aws(clusters=some_clusters())
     assert execute(definition, aws, STOPPED).status == "SUCCEEDED"
     assert names(aws) == ["somebody-elses", "fruits-dev-running", "fruits-devil-stopped"]
 
 
-def test_a_run_that_left_nothing_is_looked_after_three_times(definition: dict[str, Any]) -> None:
+def test_it_looks_three_times_for_a_run_without_a_cluster(definition: dict[str, Any]) -> None:
     aws = Aws()
     execution = execute(definition, aws, STOPPED)
     assert (execution.status, execution.states.count("List clusters")) == ("SUCCEEDED", 3)
 
 
-def test_a_cluster_that_is_listed_late_goes_too(definition: dict[str, Any]) -> None:
+def test_a_cluster_that_is_listed_late_is_ended_too(definition: dict[str, Any]) -> None:
     aws = Aws()
     listed = aws._listClusters
 
@@ -53,21 +53,21 @@ def test_a_cluster_that_is_listed_late_goes_too(definition: dict[str, Any]) -> N
     assert [given["ClusterId"] for given in aws.named("elasticmapreduce:terminateCluster")] == ["j-3"]
 
 
-def test_every_hour_nothing_happens_in_four_states(definition: dict[str, Any]) -> None:
-    # 720 times a month, this stays below the 4,000 transitions that cost nothing.
+def test_an_hour_without_old_clusters_takes_four_states(definition: dict[str, Any]) -> None:
+    # It runs 720 times per month, which stays below the 4,000 free transitions.
     aws = Aws(clusters=[cluster("j-2", "fruits-dev-running", age=6)])
     execution = execute(definition, aws, HOURLY)
     assert (execution.status, len(execution.states)) == ("SUCCEEDED", 4)
     assert names(aws) == ["fruits-dev-running"]
 
 
-def test_a_cluster_older_than_the_longest_run_goes_and_raises_the_alarm(definition: dict[str, Any]) -> None:
+def test_a_cluster_older_than_the_longest_run_is_ended_and_raises_the_alarm(definition: dict[str, Any]) -> None:
     aws = Aws(
         clusters=[*some_clusters(), cluster("j-5", "fruits-dev-hung", age=7), cluster("j-6", "fruits-dev-b", age=9)]
     )
     execution = execute(definition, aws, HOURLY)
     assert (execution.status, execution.error) == ("FAILED", "ClusterOutlivedItsRun")
-    assert execution.cause == "Terminated j-5, j-6, which no run answered for any more."
+    assert execution.cause == "Terminated j-5, j-6, which no run used any more."
     assert names(aws) == [one["Name"] for one in some_clusters()]
 
 
@@ -77,7 +77,7 @@ def test_a_janitor_that_cannot_end_a_cluster_fails(definition: dict[str, Any]) -
     assert execute(definition, aws, STOPPED).status == "FAILED"
 
 
-def test_it_is_called_after_every_bad_end_and_every_hour(dev: Synthesised) -> None:
+def test_it_starts_after_every_bad_end_and_every_hour(dev: Synthesised) -> None:
     ended = dev.one("AWS::Events::Rule", "RunEndedBadly")
     assert ended["EventPattern"]["source"] == ["aws.states"]
     assert ended["EventPattern"]["detail"] == {

@@ -15,7 +15,7 @@ def test_no_way_out_but_s3(dev: Synthesised) -> None:
     assert len(endpoint["RouteTableIds"]) == 3
 
 
-def test_the_endpoint_lets_through_own_buckets_and_package_repositories(dev: Synthesised) -> None:
+def test_the_endpoint_allows_own_buckets_and_package_repositories(dev: Synthesised) -> None:
     (endpoint,) = dev.of("AWS::EC2::VPCEndpoint").values()
     statements = {statement["Sid"]: statement for statement in endpoint["PolicyDocument"]["Statement"]}
     assert set(statements) == {"PackageRepositories", "OwnBuckets"}
@@ -54,7 +54,7 @@ def test_every_rule_that_emr_would_add_is_declared(dev: Synthesised) -> None:
     assert {(rule["FromPort"], rule["ToPort"]) for rule in out} == {(8443, 8443)}
 
 
-def test_what_emr_may_touch_is_tagged_for_it(dev: Synthesised) -> None:
+def test_the_resources_that_emr_changes_have_its_tag(dev: Synthesised) -> None:
     for kind in ("VPC", "Subnet", "SecurityGroup"):
         for properties in dev.of(f"AWS::EC2::{kind}").values():
             assert {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"} in properties["Tags"]

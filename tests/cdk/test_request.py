@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from cdk_app import request
-from cdk_app.settings import Settings
+from spark_job.errors import UserError
+from spark_job.moments import check_count
+from spark_job.network import MOBILENET_V2
+from spark_job.settings import RUN_ID, Settings, parse_components
 
-_KEYS = list(request.keys(Settings()))
+_KEYS = list(request.KEYS)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2000, 2000) | st.floats(-10, 10) | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
     max_leaves=3,
 )
-_RIGHT = st.fixed_dictionaries(
+_VALID = st.fixed_dictionaries(
     {},
     optional={
         "input_prefix": st.sampled_from(["", "photos", "photos/2026/", "été 2026/"]),
@@ -28,19 +31,19 @@ _RIGHT = st.fixed_dictionaries(
 
 def problems(value: Any, name: str = "run-1") -> str:
     context = {"Execution": {"Name": name}}
-    found = stepfunctions._evaluate_jsonata(request.problems(Settings())[2:-2].strip(), value, context)
+    found = stepfunctions._evaluate_jsonata(request.problems()[2:-2].strip(), value, context)
     assert isinstance(found, str)
     return found
 
 
 def complete(value: Any) -> Any:
-    return stepfunctions._evaluate_jsonata(request.complete(Settings())[2:-2].strip(), value, {})
+    return stepfunctions._evaluate_jsonata(request.with_defaults("photos/")[2:-2].strip(), value, {})
 
 
-@given(_RIGHT)
-def test_every_key_may_be_left_out_or_be_right(value: dict[str, Any]) -> None:
+@given(_VALID)
+def test_every_key_is_optional_and_valid_values_are_accepted(value: dict[str, Any]) -> None:
     assert problems(value) == ""
-    assert complete(value) == {name: key.default for name, key in request.keys(Settings()).items()} | value
+    assert complete(value) == request.defaults("photos/") | value
 
 
 @pytest.mark.parametrize(
@@ -52,27 +55,28 @@ def test_every_key_may_be_left_out_or_be_right(value: dict[str, Any]) -> None:
         ({"components": 0}, "components is 0;"),
         ({"components": True}, "components is true;"),
         ({"components": None}, "components is null;"),
-        ({"max_rejected": 1.1}, "max_rejected is 1.1; give the share of images that may be unreadable, from 0 to 1."),
+        ({"max_rejected": 1.1}, "max_rejected is 1.1; give the share of the images that may be rejected, from 0 to 1."),
         ({"recompute": "no"}, "recompute is no; give true or false."),
         ({"input_prefix": "/photos"}, "input_prefix is /photos; give a folder of the data bucket"),
         ({"input_prefix": "s3://bucket/photos"}, "input_prefix is s3://bucket/photos;"),
         ({"input_prefix": ["photos"]}, 'input_prefix is ["photos"];'),
         (
             {"prefix": "photos"},
-            "prefix is no key of the input; there are input_prefix, components, max_rejected, recom",
+            'Unknown key "prefix". Valid keys: input_prefix, components, max_rejected, recompute.',
         ),
         ([], "The input is not a JSON object; give one such as {}."),
         ("photos", "The input is not a JSON object;"),
         (None, "The input is not a JSON object;"),
     ],
 )
-def test_a_wrong_input_is_a_sentence_that_names_the_key(value: Any, sentence: str) -> None:
+def test_the_message_for_a_wrong_input_names_the_key(value: Any, sentence: str) -> None:
     assert problems(value).startswith(sentence)
 
 
 def test_every_mistake_is_named() -> None:
     assert [
-        problems({"a": 1, "b": 2, "recompute": 3}).count(name) for name in ("a is no", "b is no", "recompute is 3")
+        problems({"a": 1, "b": 2, "recompute": 3}).count(part)
+        for part in ('Unknown key "a"', 'Unknown key "b"', "recompute is 3")
     ] == [1, 1, 1]
 
 
@@ -80,9 +84,35 @@ def test_every_mistake_is_named() -> None:
 def test_no_input_breaks_the_check(value: dict[str, Any]) -> None:
     found = problems(json.loads(json.dumps(value)))
     for name in set(value) - set(_KEYS):
-        assert f"{name} is no key of the input" in found
+        assert f'Unknown key "{name}"' in found
+
+
+def _job_accepts(components: float = 0.95, max_rejected: float = 0) -> bool:
+    """Return whether the job accepts the arguments that the state machine makes of an input."""
+    try:
+        parsed = parse_components(json.dumps(components))
+        Settings("in", "out", components=parsed, max_rejected=float(json.dumps(max_rejected)))
+        check_count(parsed, 10**9, MOBILENET_V2.feature_count)
+    except UserError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1e-9, 0.5, 0.95, 0.999999, 1, 1.5, 2, 200, 200.5, 1280, 1281, 10**6])
+def test_the_state_machine_accepts_the_components_that_the_job_accepts(value: float) -> None:
+    assert (problems({"components": value}) == "") is _job_accepts(components=value)
+
+
+@pytest.mark.parametrize("value", [-1, -1e-9, 0, 0.05, 0.5, 1, 1 + 1e-9, 2])
+def test_the_state_machine_accepts_the_shares_that_the_job_accepts(value: float) -> None:
+    assert (problems({"max_rejected": value}) == "") is _job_accepts(max_rejected=value)
+
+
+@given(st.text(alphabet="aZ09._-é/ ", min_size=1, max_size=80))
+def test_the_state_machine_accepts_the_names_that_the_job_accepts(name: str) -> None:
+    assert (problems({}, name) == "") is bool(RUN_ID.fullmatch(name))
 
 
 @pytest.mark.parametrize(("name", "right"), [("run-1_a.b", True), ("été", False), ("-a", False), ("a(1)", False)])
-def test_the_execution_is_called_like_a_run(name: str, *, right: bool) -> None:
+def test_the_name_of_an_execution_must_be_the_id_of_a_run(name: str, *, right: bool) -> None:
     assert (problems({}, name) == "") is right

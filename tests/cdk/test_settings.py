@@ -9,7 +9,7 @@ from cdk_app.europe import REGIONS
 from cdk_app.settings import Settings, SettingsError
 
 
-def test_nothing_given_is_a_whole_stage() -> None:
+def test_every_setting_has_a_default() -> None:
     assert Settings.from_context({}) == Settings()
     assert (Settings().stage, Settings().region, Settings().architecture) == ("dev", "eu-west-3", "arm64")
 
@@ -20,14 +20,14 @@ def test_a_stage_has_its_own_defaults_and_they_can_be_overridden() -> None:
     assert Settings.from_context({"stage": "prod", "core_nodes": "7"}).core_nodes == 7
 
 
-def test_cdks_own_context_is_left_alone() -> None:
+def test_the_context_of_cdk_itself_is_ignored() -> None:
     own = {"aws:cdk:enable-path-metadata": True, "@aws-cdk/aws-iam:minimizePolicies": True, "cli-telemetry": False}
     assert Settings.from_context(own) == Settings()
 
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Settings().region = "eu-west-1"  # type: ignore[misc]  # that is the point
+        Settings().region = "eu-west-1"  # type: ignore[misc]  # the test is that this fails
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_settings_are_frozen() -> None:
         ({"longest_run_hours": "0"}, "longest_run_hours is 0; give a whole number from 1 to 72."),
         ({"idle_minutes": "1"}, "idle_minutes is 1; give a whole number from 5 to 60."),
         ({"email": "nobody"}, "email is 'nobody'; give an e-mail address."),
-        ({"monthly_budget": "50"}, "monthly_budget needs somebody to tell: give email as well."),
+        ({"monthly_budget": "50"}, "monthly_budget is 50, but email is empty; give email as well."),
         ({"weights": ""}, "weights is ''; give imagenet, random or the path of a weights file."),
-        ({"core_node": "3"}, "core_node is not a setting; did you mean core_nodes?"),
+        ({"core_node": "3"}, 'Unknown setting "core_node". Did you mean core_nodes?'),
     ],
 )
 def test_a_wrong_value_is_one_sentence(given: dict[str, Any], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""What every role may do and, above all, what it may not; and what other people's linters say of the template."""
+"""What each role may and may not do, which resources a stage keeps, and what the linters find in the template."""
 
 import json
 from pathlib import Path
@@ -23,6 +23,16 @@ DATA, RESULTS, LOGS = "arn:aws:s3:::StorageData", "arn:aws:s3:::StorageResults",
 CLUSTER = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/j-1"
 OURS = {"elasticmapreduce:resourcetag/stack": "fruits-dev"}
 THEIRS = {"elasticmapreduce:resourcetag/stack": "fruits-prod"}
+#: CloudFormation replaces a resource whose logical ID changes. These would lose objects, messages or history.
+STATEFUL = {
+    "AWS::S3::Bucket": {"StorageData6BB23F4E", "StorageResultsB2A4FB2E", "StorageLogs2A2D4D26"},
+    "AWS::Logs::LogGroup": {"WorkflowLogD7C9FC7F", "JanitorLog03E57EC5", "StorageEmptying49D00EA8"},
+    "AWS::StepFunctions::StateMachine": {"WorkflowMachine0C2E3460", "JanitorMachine2A2C5798"},
+    "AWS::SNS::Topic": {"WatchTopicE125D5FE"},
+    "AWS::SNS::Subscription": {"WatchTopicfruitsexamplecomE53A3AB7"},
+    "AWS::Budgets::Budget": {"WatchBudget1233585C"},
+    "AWS::KMS::Key": {"ClusterDiskKeyB15BEE86"},
+}
 SETTINGS = [
     Settings(),
     Settings(stage="prod", email="fruits@example.com", monthly_budget=50),
@@ -31,7 +41,7 @@ SETTINGS = [
 
 
 def allows(stack: Synthesised, role: str, action: str, resource: str, region: str = REGION, **keys: str) -> bool:
-    """Ask MiniStack's evaluator, which knows explicit denials, wildcards and conditions."""
+    """Ask MiniStack's evaluator, which supports explicit denials, wildcards and conditions."""
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:iam::{ACCOUNT}:role/{role}",
         principal_type="AssumedRole",
@@ -154,7 +164,7 @@ def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: Setting
 
 
 @pytest.mark.parametrize("role", [SERVICE, WORKFLOW, JANITOR, "JanitorStartRole"])
-def test_a_service_takes_a_role_for_this_account_only(dev: Synthesised, role: str) -> None:
+def test_a_service_assumes_a_role_for_this_account_only(dev: Synthesised, role: str) -> None:
     (statement,) = dev.of("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == ACCOUNT
 
@@ -172,8 +182,8 @@ def test_no_account_is_named(dev: Synthesised) -> None:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_cfn_lint_has_nothing_to_say(synthesise: Synthesise, settings: Settings) -> None:
-    # W3010: the zones are named on purpose, so that synth asks AWS nothing. W3005: CDK writes dependencies twice.
+def test_cfn_lint_finds_nothing(synthesise: Synthesise, settings: Settings) -> None:
+    # W3010: the zones are named so that CDK does not have to ask AWS. W3005: CDK writes dependencies twice.
     config = ManualArgs(ignore_checks=["W3005", "W3010"])
     template = json.dumps(dict(synthesise(settings).template))
     assert [str(match) for match in cfnlint.api.lint(template, regions=[settings.region], config=config)] == []
@@ -186,6 +196,12 @@ def test_prod_keeps_data_and_results_and_dev_leaves_nothing(dev: Synthesised, sy
     ]
     assert kept[0] == set()
     assert sorted(name[:-8] for name in kept[1]) == ["StorageData", "StorageResults"]
+
+
+def test_stateful_resources_keep_their_logical_ids(synthesise: Synthesise) -> None:
+    resources = synthesise(SETTINGS[1]).template["Resources"]
+    found = {kind: {name for name, it in resources.items() if it["Type"] == kind} for kind in STATEFUL}
+    assert found == STATEFUL
 
 
 def test_prod_is_protected_from_destruction(bundle: Bundle) -> None:

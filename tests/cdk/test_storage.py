@@ -48,6 +48,6 @@ def test_a_deleted_photo_can_be_fetched_back_for_thirty_days(dev: Synthesised) -
     assert rule["ExpiredObjectDeleteMarker"] is True
 
 
-def test_what_empties_the_buckets_logs_where_the_stack_can_remove_it(dev: Synthesised) -> None:
+def test_the_function_that_empties_buckets_logs_to_a_log_group_of_the_stack(dev: Synthesised) -> None:
     assert dev.one("AWS::Lambda::Function", "AutoDelete")["LoggingConfig"] == {"LogGroup": "StorageEmptying"}
     assert "StorageEmptying" in dev.of("AWS::Logs::LogGroup")

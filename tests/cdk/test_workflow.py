@@ -18,11 +18,11 @@ FAILED = AwsError("States.TaskFailed", "It broke.")
 
 @pytest.fixture(scope="module")
 def definition(dev: Synthesised) -> dict[str, Any]:
-    return dev.machine("Workflow")
+    return dev.definition("Workflow")
 
 
 def publish(aws: Aws, run: str, started: float | None = None, weights: str = "imagenet") -> None:
-    """Leave what a job leaves that went well."""
+    """Write what a successful job writes."""
     manifest = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started or time.time() + 1)),
         "counts": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
@@ -33,15 +33,15 @@ def publish(aws: Aws, run: str, started: float | None = None, weights: str = "im
     aws.results[f"runs/{run}/manifest.json"] = json.dumps(manifest)
 
 
-def say_why(aws: Aws, run: str) -> None:
-    """Leave what a job leaves that failed."""
+def write_failure(aws: Aws, run: str) -> None:
+    """Write what a failed job writes."""
     aws.results[f"runs/{run}/_failed.json"] = json.dumps({"reason": "7 % of the images were rejected."})
 
 
 def run(definition: dict[str, Any], aws: Aws, given: Any = None) -> Execution:
     execution = execute(definition, aws, given)
     if aws.named("elasticmapreduce:createCluster") and "elasticmapreduce:createCluster" not in aws.fails:
-        assert aws.named("elasticmapreduce:terminateCluster"), "nobody ended the cluster"
+        assert aws.named("elasticmapreduce:terminateCluster"), "nothing ended the cluster"
     return execution
 
 
@@ -94,12 +94,12 @@ def test_a_wrong_input_starts_nothing(definition: dict[str, Any]) -> None:
     aws = Aws()
     execution = run(definition, aws, {"component": 3})
     assert (execution.status, execution.error) == ("FAILED", "InputIsWrong")
-    assert execution.cause.startswith("component is no key of the input;")
+    assert execution.cause.startswith('Unknown key "component".')
     assert aws.calls == []
 
 
 @pytest.mark.parametrize("photos", [[], ["photos/notes.txt", "photos/apple/"], ["other/1.jpg"]])
-def test_no_image_costs_no_cluster(definition: dict[str, Any], photos: list[str]) -> None:
+def test_without_images_no_cluster_starts(definition: dict[str, Any], photos: list[str]) -> None:
     aws = Aws(photos=photos)
     execution = run(definition, aws)
     assert (execution.status, execution.error) == ("FAILED", "NoImages")
@@ -120,14 +120,14 @@ def test_the_whole_bucket_can_be_the_input(definition: dict[str, Any]) -> None:
     assert run(definition, aws, {"input_prefix": ""}).status == "SUCCEEDED"
 
 
-def test_looking_has_an_end_and_then_the_job_decides(definition: dict[str, Any]) -> None:
-    short = json.loads(json.dumps(definition).replace(f"$looks < {workflow._LOOKS}", "$looks < 2"))
+def test_after_the_last_look_the_job_decides(definition: dict[str, Any]) -> None:
+    short = json.loads(json.dumps(definition).replace(f"$looks < {workflow._MAX_LOOKS}", "$looks < 2"))
     aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(1000)])
     run(short, aws)
     assert (len(aws.named("s3:listObjectsV2")), len(aws.named("elasticmapreduce:createCluster"))) == (2, 1)
 
 
-def test_a_cluster_that_is_refused_is_asked_for_once(definition: dict[str, Any]) -> None:
+def test_a_refused_cluster_is_requested_once(definition: dict[str, Any]) -> None:
     aws = Aws(fails={"elasticmapreduce:createCluster": AwsError("ElasticMapReduce.ValidationException", "No quota.")})
     execution = run(definition, aws)
     assert (execution.error, execution.cause) == ("ClusterNotCreated", "No quota.")
@@ -135,23 +135,23 @@ def test_a_cluster_that_is_refused_is_asked_for_once(definition: dict[str, Any])
     assert not aws.named("elasticmapreduce:terminateCluster")
 
 
-def test_throttling_is_waited_out(definition: dict[str, Any]) -> None:
+def test_a_throttled_request_is_retried(definition: dict[str, Any]) -> None:
     throttled = AwsError("ElasticMapReduce.ThrottlingException", "Rate exceeded")
     aws = Aws(job=publish, fails_once={"elasticmapreduce:createCluster": throttled})
     assert run(definition, aws).status == "SUCCEEDED"
 
 
-def test_a_failed_job_gives_its_own_reason_and_the_place_of_the_log(definition: dict[str, Any]) -> None:
-    aws = Aws(job=say_why, fails={"elasticmapreduce:addStep": FAILED})
+def test_the_cause_of_a_failed_job_is_its_own_reason_and_the_place_of_the_log(definition: dict[str, Any]) -> None:
+    aws = Aws(job=write_failure, fails={"elasticmapreduce:addStep": FAILED})
     execution = run(definition, aws)
     assert execution.error == "JobFailed"
     assert execution.cause == (
         "7 % of the images were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
         "(the driver: containers/*/*_000001/stdout.gz)."
     )
-    (told,) = aws.named("sns:publish")
-    assert told["Message"] == f"JobFailed: {execution.cause}"
-    assert told["Subject"] == "fruits-dev: run-1 failed"
+    (message,) = aws.named("sns:publish")
+    assert message["Message"] == f"JobFailed: {execution.cause}"
+    assert message["Subject"] == "fruits-dev: run-1 failed"
 
 
 def test_a_cluster_that_does_not_start_gives_emrs_reason(definition: dict[str, Any]) -> None:
@@ -162,7 +162,7 @@ def test_a_cluster_that_does_not_start_gives_emrs_reason(definition: dict[str, A
     assert run(definition, aws).cause.startswith("The instance type is sold out. Logs: ")
 
 
-def test_a_step_that_fails_without_words_gives_emrs_reason(definition: dict[str, Any]) -> None:
+def test_a_step_that_fails_without_a_reason_gives_emrs_reason(definition: dict[str, Any]) -> None:
     step = {"Reason": "Unknown Error.", "LogFile": "s3://StorageLogs/emr/j-NEW/steps/s-1/stderr.gz"}
     aws = Aws(fails={"elasticmapreduce:addStep": FAILED}, step_ended=step)
     assert run(definition, aws).cause.startswith(f"Unknown Error. {step['LogFile']} Logs: ")
@@ -175,7 +175,9 @@ def test_a_job_that_takes_too_long_is_ended(definition: dict[str, Any]) -> None:
     assert execution.cause.startswith("The job took longer than 6 h")
 
 
-def test_a_cluster_that_cannot_be_ended_after_success_costs_no_result_but_an_alarm(definition: dict[str, Any]) -> None:
+def test_a_cluster_that_cannot_be_ended_after_success_raises_an_alarm_and_keeps_the_result(
+    definition: dict[str, Any],
+) -> None:
     aws = Aws(job=publish, fails={"elasticmapreduce:terminateCluster": FAILED})
     execution = run(definition, aws)
     assert execution.status == "SUCCEEDED"
@@ -191,18 +193,18 @@ def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition
     fails = dict.fromkeys(
         ("elasticmapreduce:addStep", "elasticmapreduce:terminateCluster", "states:startExecution"), FAILED
     )
-    execution = run(definition, Aws(job=say_why, fails=fails))
+    execution = run(definition, Aws(job=write_failure, fails=fails))
     assert execution.cause.startswith("7 % of the images were rejected. ")
     assert execution.cause.endswith("could not be terminated; the janitor was called. (It broke.)")
 
 
-def test_a_published_run_counts_although_watching_it_failed(definition: dict[str, Any]) -> None:
+def test_a_published_run_succeeds_although_its_step_failed(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws(job=publish, fails={"elasticmapreduce:addStep": FAILED}))
     assert execution.status == "SUCCEEDED"
-    assert execution.output["warnings"] == ["The run published its results, and then: It broke."]
+    assert execution.output["warnings"] == ["The run published its results. After that, an error occurred: It broke."]
 
 
-def test_an_older_run_of_the_same_name_does_not_pass_for_a_failed_one(definition: dict[str, Any]) -> None:
+def test_the_manifest_of_an_older_run_of_the_same_name_does_not_count(definition: dict[str, Any]) -> None:
     aws = Aws(fails={"elasticmapreduce:addStep": FAILED})
     publish(aws, "run-1", started=time.time() - 3600)
     assert run(definition, aws).error == "JobFailed"
@@ -211,7 +213,7 @@ def test_an_older_run_of_the_same_name_does_not_pass_for_a_failed_one(definition
 def test_no_manifest_is_no_run(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws())
     assert execution.error == "NoManifest"
-    assert execution.cause.startswith("The job ended well but left no manifest.")
+    assert execution.cause.startswith("The job succeeded but wrote no manifest.")
 
 
 @pytest.mark.parametrize("error", ["States.DataLimitExceeded", "S3.AccessDeniedException"])
@@ -219,13 +221,15 @@ def test_a_manifest_that_cannot_be_read_loses_no_result(definition: dict[str, An
     execution = run(definition, Aws(job=publish, fails={"s3:getObject": AwsError(error, "")}))
     assert execution.status == "SUCCEEDED"
     assert execution.output["images"] is None
-    assert execution.output["warnings"] == ["The manifest could not be read here; it is where manifest says."]
+    assert execution.output["warnings"] == [
+        "The state machine could not read the manifest; the key manifest says where it is."
+    ]
 
 
-def test_random_weights_are_said_to_mean_nothing(definition: dict[str, Any]) -> None:
+def test_random_weights_give_a_warning(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws(job=lambda aws, name: publish(aws, name, weights="random")))
     assert execution.output["warnings"] == [
-        "The weights are random: the features show that the job works, and nothing about fruit."
+        "The weights are random: the features show that the job works, but they say nothing about fruit."
     ]
 
 
@@ -238,7 +242,7 @@ def test_random_weights_are_said_to_mean_nothing(definition: dict[str, Any]) -> 
         ("elasticmapreduce:addStep", "sns:publish"),
     ],
 )
-def test_whatever_else_breaks_the_reason_comes_through(definition: dict[str, Any], broken: tuple[str, ...]) -> None:
+def test_further_errors_do_not_hide_the_reason(definition: dict[str, Any], broken: tuple[str, ...]) -> None:
     aws = Aws(fails=dict.fromkeys(broken, FAILED))
     execution = run(definition, aws)
     assert execution.status == "FAILED"
@@ -251,7 +255,7 @@ def test_every_task_has_a_time_out_below_the_state_machines(definition: dict[str
     assert definition["TimeoutSeconds"] - limits.pop("Run job") >= 2 * sum(limits.values())
 
 
-def test_only_what_started_nothing_is_asked_for_again(definition: dict[str, Any]) -> None:
+def test_only_errors_that_started_nothing_are_retried(definition: dict[str, Any]) -> None:
     (retry,) = definition["States"]["Create cluster"]["Retry"]
     assert retry["ErrorEquals"] == ["ElasticMapReduce.ThrottlingException"]
     assert "Retry" not in definition["States"]["Run job"]
@@ -259,14 +263,14 @@ def test_only_what_started_nothing_is_asked_for_again(definition: dict[str, Any]
 
 
 @pytest.mark.parametrize("machine", ["Workflow", "Janitor"])
-def test_the_definition_is_right_and_as_written_down(dev: Synthesised, machine: str) -> None:
-    definition = dev.machine(machine)
+def test_the_definition_is_valid_and_matches_the_golden_file(dev: Synthesised, machine: str) -> None:
+    definition = dev.definition(machine)
     assert Linter.validate(definition) == []
     check(machine.lower(), definition)
 
 
 @pytest.mark.parametrize("hours", [1, 72])
 def test_the_longest_run_moves_every_time_out(synthesise: Synthesise, hours: int) -> None:
-    definition = synthesise(Settings(longest_run_hours=hours)).machine("Workflow")
+    definition = synthesise(Settings(longest_run_hours=hours)).definition("Workflow")
     assert definition["States"]["Run job"]["TimeoutSeconds"] == hours * 3600
     assert definition["TimeoutSeconds"] == hours * 3600 + 2700

@@ -1,4 +1,4 @@
-"""What a person does in the cloud, done on a local AWS: deploy, run, look, destroy, and all that can go wrong.
+"""Tests of what a person does in the cloud, on a local AWS: deploy, run, read results, destroy, and all faults.
 
-The modules share one deployed stage, and run in the order of their names.
+The modules share one deployed stage and run in the order of their names.
 """

@@ -1,4 +1,4 @@
-"""Leaves a local AWS up with the stack deployed and photos in its bucket, and says what to try."""
+"""Starts a local AWS with the stack deployed and photos in its bucket, and prints what to try."""
 
 import shlex
 import signal
@@ -9,8 +9,8 @@ from spark_job import demo
 from tests.cloud.deployed import Deployed
 from tests.local_aws import cdk, emulator
 
-_WORDS = """
-AWS runs on this machine, with the stack fruits-dev in it and photos in the data bucket. In another terminal:
+_INSTRUCTIONS = """
+A local AWS runs on this machine, with the stack fruits-dev and photos in the data bucket. In another terminal:
 
   . {variables}
 
@@ -27,16 +27,16 @@ AWS runs on this machine, with the stack fruits-dev in it and photos in the data
       executionArn="{execution}")["status"])'
   {python} -c 'import boto3; boto3.client("s3").download_file("{results}", "runs/try-1/report.html", "report.html")'
 
-Photos of your own go to s3://{data}/photos/LABEL/. Ctrl-C here ends it all and leaves nothing.
+Copy your own photos to s3://{data}/photos/LABEL/. Ctrl-C here stops the local AWS and deletes everything.
 """
 
 
 def main() -> int:
-    """Start, deploy, explain, wait."""
+    """Start the local AWS, deploy, print the instructions and wait."""
     signal.signal(signal.SIGTERM, _leave)
     try:
         with emulator.running() as aws:
-            print("Deploying to a local AWS: half a minute, more the first time.", flush=True)
+            print("Deploying to a local AWS: this takes half a minute, longer the first time.", flush=True)
             cdk.bootstrap(aws)
             cdk.deploy(aws, weights="imagenet,random")
             dev = Deployed.find(aws, "fruits-dev")
@@ -48,7 +48,7 @@ def main() -> int:
             variables.write_text("".join(lines))
             python = Path(sys.executable)
             print(
-                _WORDS.format(
+                _INSTRUCTIONS.format(
                     variables=variables,
                     machine=dev.machine,
                     execution=f"{dev.machine.replace('stateMachine', 'execution')}:try-1",
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _leave(*_: object) -> None:
-    """End in order, and once: a second signal would cut the clearing away short."""
+    """Exit in order. Ignore further signals, which would interrupt the cleaning up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 

@@ -1,4 +1,4 @@
-"""One local AWS for all tests of the cloud, with one stage deployed for the flow and the faults."""
+"""One local AWS for all tests of the cloud, with one deployed stage that the modules share."""
 
 import os
 import platform
@@ -13,19 +13,19 @@ from tests.cloud.deployed import Deployed
 from tests.local_aws import cdk, emulator
 from tests.local_aws.emulator import LocalAws
 
-#: The stage's settings; an hour is the least that a run may take.
+#: The settings of the stage. One hour is the minimum for a run.
 SETTINGS = {"longest_run_hours": 1}
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
-    """A local AWS that CDK may deploy to."""
+    """A local AWS that is bootstrapped for CDK."""
     if platform.system() != "Linux":
         pytest.skip("the cluster's Python environment is for Linux")
     if not (emulator.ROOT / "node_modules" / "@aws-sdk").exists():
-        pytest.skip("the CDK command is not installed; make test-cloud does it")
+        pytest.skip("the CDK command is not installed; run make test-cloud, which installs it")
     if not shutil.which("openssl", path=os.pathsep.join([os.environ["PATH"], os.defpath])):
-        pytest.skip("MiniStack makes its certificate with openssl, and there is none")
+        pytest.skip("MiniStack creates its certificate with openssl, which is not installed")
     with emulator.running() as aws:
         cdk.bootstrap(aws)
         yield aws
@@ -40,7 +40,7 @@ def dev(aws: LocalAws) -> Deployed:
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few drawn photos of each label, two of them broken."""
+    """A folder with a few drawn photos per label. Two photos are broken."""
     folder = tmp_path_factory.mktemp("drawn")
     demo.draw(folder, images_per_label=1)
     return folder
@@ -51,7 +51,7 @@ _rows: list[tuple[str, ...]] = []
 
 @pytest.fixture(scope="session")
 def fault_rows() -> list[tuple[str, ...]]:
-    """The rows of the fault matrix, as they come."""
+    """The rows of the fault matrix. The tests append to it."""
     return _rows
 
 

@@ -1,4 +1,4 @@
-"""A deployed stage: where its things are, and what a person does with them."""
+"""A deployed stage: its resources, and what a person does with them."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from typing import Any, Self
 from tests.local_aws.emulator import LocalAws
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING"]
-_PATIENCE = 240  # seconds
+_TIMEOUT_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stage's buckets and state machine, as the stack's outputs tell a person."""
+    """The buckets and the state machine of a stage, from the outputs of the stack."""
 
     aws: LocalAws
     name: str
@@ -38,15 +38,15 @@ class Deployed:
 
     @classmethod
     def find(cls, aws: LocalAws, name: str) -> Self:
-        """Return what the outputs of a stack say."""
+        """Return the stage whose stack has this name."""
         (stack,) = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        told = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        buckets = {key.lower(): told[key].split("/")[2] for key in ("Photos", "Results", "Logs")}
-        machine = told["StartHere"].rpartition("/")[2]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        buckets = {key.lower(): outputs[key].split("/")[2] for key in ("Photos", "Results", "Logs")}
+        machine = outputs["StartHere"].rpartition("/")[2]
         return cls(aws, name, buckets["photos"], buckets["results"], buckets["logs"], machine)
 
     def put_photos(self, folder: Path, prefix: str = "photos") -> list[str]:
-        """Copy a folder of photos into the data bucket, and return their keys."""
+        """Copy a folder of photos to the data bucket, and return the keys."""
         keys = {f"{prefix}/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*") if file.is_file()}
         s3 = self.aws.client("s3")
         for key, file in keys.items():
@@ -60,7 +60,7 @@ class Deployed:
         return str(arn["executionArn"])
 
     def wait(self, arn: str) -> Execution:
-        """Wait for an execution's end."""
+        """Wait for the end of an execution."""
         client = self.aws.client("stepfunctions")
         wait_until(lambda: client.describe_execution(executionArn=arn)["status"] != "RUNNING", f"{arn} to end")
         end = client.describe_execution(executionArn=arn)
@@ -86,8 +86,8 @@ class Deployed:
         found: list[dict[str, Any]] = self.aws.client("emr").list_clusters(ClusterStates=_ALIVE)["Clusters"]
         return [one for one in found if one["Name"].startswith(f"{self.name}-")]
 
-    def seconds_until_no_cluster(self) -> float:
-        """Wait until no cluster is alive, and return how long that took."""
+    def wait_until_no_cluster(self) -> float:
+        """Wait until no cluster is alive, and return how many seconds it took."""
         begun = time.monotonic()
         wait_until(lambda: not self.clusters(), "every cluster to end")
         return time.monotonic() - begun
@@ -98,7 +98,7 @@ class Deployed:
         return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def read(self, bucket: str, key: str) -> bytes | None:
-        """Return an object's bytes; None where there is none."""
+        """Return the bytes of an object, or None if it does not exist."""
         s3 = self.aws.client("s3")
         try:
             return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
@@ -111,7 +111,7 @@ class Deployed:
         return manifest
 
     def role(self, of: str) -> str:
-        """Return the name of the role whose logical name begins so."""
+        """Return the name of the role whose logical ID begins with `of`."""
         roles = self.aws.client("iam").get_paginator("list_roles").paginate()
         (name,) = [
             role["RoleName"]
@@ -122,9 +122,9 @@ class Deployed:
         return str(name)
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Look every now and then until something is so; AssertionError if it does not come to be."""
-    deadline = time.monotonic() + _PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, f"waited {_PATIENCE} s for {what}"
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Check a condition again and again until it is true. Raise AssertionError after the time-out."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {_TIMEOUT_SECONDS} s for {what}"
         time.sleep(0.2)

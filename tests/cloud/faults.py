@@ -1,4 +1,4 @@
-"""The faults of the matrix: what goes wrong, how the execution ends, the reason that a person reads, who cleans up."""
+"""The fault matrix: what goes wrong, how the execution ends, which reason a person reads, and what ends the cluster."""
 
 import contextlib
 import json
@@ -12,37 +12,35 @@ from tests.cloud.deployed import Deployed, Execution, wait_until
 FEW = {"input_prefix": "few/", "max_rejected": 0.5}
 THROTTLED = {"code": "ThrottlingException", "message": "Rate exceeded"}
 BROKEN = {"code": "InternalServerException", "message": "It broke."}
-_DENY = "FaultOfTheTest"
+_POLICY_NAME = "FaultOfTheTest"
 
 Arrange = Callable[[Deployed], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One row.
+    """One row of the matrix.
 
     Parameters
     ----------
     what
         What goes wrong.
     ends
-        How the execution ends: its status, and its error if it fails.
+        The status of the execution, and its error if it fails.
     reason
-        What a person reads as the execution's cause; an ellipsis stands for anything.
+        The cause of the execution. An ellipsis stands for any text.
     cleared_by
-        Who ends the cluster.
+        What ends the cluster.
     arrange
-        Brings the fault about, for as long as its context lasts.
+        Causes the fault until its context ends.
     given
         The execution's input.
     stop_when
-        The state of the cluster in which somebody stops the execution.
+        The state of the cluster in which a person stops the execution.
     hours
-        How long the cluster stays before it is ended.
+        How many hours pass before something ends the cluster.
     within
-        Seconds after the end within which no cluster may be left.
-    published
-        Whether the run is a result.
+        The number of seconds after the execution within which the cluster must end.
     """
 
     what: str
@@ -54,25 +52,24 @@ class Fault:
     stop_when: str = ""
     hours: float = 0
     within: float = 15
-    published: bool = False
 
 
 @contextlib.contextmanager
 def _emulator(dev: Deployed, **faults: Any) -> Iterator[None]:
-    dev.aws.tell("faults", faults)
+    dev.aws.control("faults", faults)
     try:
         yield
     finally:
-        dev.aws.tell("faults", {})
+        dev.aws.control("faults", {})
 
 
 def emulated(**faults: Any) -> Arrange:
-    """Let EMR or EventBridge misbehave (see `tests.local_aws.plugin.control.Faults`), or nothing by default."""
+    """Inject faults into EMR or EventBridge (see `tests.local_aws.plugin.control.Faults`). The default is none."""
     return lambda dev: _emulator(dev, **faults)
 
 
 def denied(role: str, action: str, resource: str = "*") -> Arrange:
-    """Deny a role something, as a policy of the organisation might."""
+    """Deny a role an action, as a policy of the organisation may do."""
 
     @contextlib.contextmanager
     def arrange(dev: Deployed) -> Iterator[None]:
@@ -80,17 +77,17 @@ def denied(role: str, action: str, resource: str = "*") -> Arrange:
         target = resource.format(data=dev.data, results=dev.results)
         statement = {"Effect": "Deny", "Action": action, "Resource": target}
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        iam.put_role_policy(RoleName=name, PolicyName=_DENY, PolicyDocument=document)
+        iam.put_role_policy(RoleName=name, PolicyName=_POLICY_NAME, PolicyDocument=document)
         try:
             yield
         finally:
-            iam.delete_role_policy(RoleName=name, PolicyName=_DENY)
+            iam.delete_role_policy(RoleName=name, PolicyName=_POLICY_NAME)
 
     return arrange
 
 
 def without_profile() -> Arrange:
-    """Delete the instance profile that is called like the instance role."""
+    """Delete the instance profile that has the name of the instance role."""
 
     @contextlib.contextmanager
     def arrange(dev: Deployed) -> Iterator[None]:
@@ -108,7 +105,7 @@ def without_profile() -> Arrange:
 
 
 def in_seconds(limit: int, state: str = "", **faults: Any) -> Arrange:
-    """Give the deployed state machine, or one state of it, a time-out of seconds instead of hours."""
+    """Give the deployed state machine, or one of its states, a time-out of seconds instead of hours."""
 
     @contextlib.contextmanager
     def arrange(dev: Deployed) -> Iterator[None]:
@@ -127,7 +124,7 @@ def in_seconds(limit: int, state: str = "", **faults: Any) -> Arrange:
 
 
 def run(dev: Deployed, fault: Fault, name: str) -> Execution:
-    """Start an execution, stop it if that is the fault, and return how it ended."""
+    """Start an execution, stop it if the fault says so, and return how it ended."""
     arn = dev.start(fault.given, name)
     if fault.stop_when:
         seen = f"a cluster that is {fault.stop_when}"
@@ -136,18 +133,18 @@ def run(dev: Deployed, fault: Fault, name: str) -> Execution:
     return dev.wait(arn)
 
 
-def says(execution: Execution, reason: str) -> bool:
-    """Return whether the cause of an execution is this reason."""
+def has_reason(execution: Execution, reason: str) -> bool:
+    """Return whether the cause of an execution matches a reason."""
     return re.fullmatch(".*".join(map(re.escape, reason.split("…"))), execution.cause, re.DOTALL) is not None
 
 
 def as_markdown() -> str:
-    """Return the matrix as a page shows it."""
+    """Return the matrix as a table of Markdown."""
     rows = [
         "| what goes wrong | the execution ends | what a person reads | who ends the cluster |",
         "|---|---|---|---|",
         *(f"| {fault.what} | {fault.ends} | {fault.reason} | {fault.cleared_by} |" for fault in FAULTS),
-        "| two executions at once | SUCCEEDED, both | a summary each | the state machine |",
+        "| two executions at once | SUCCEEDED, both | one summary per execution | the state machine |",
     ]
     return "\n".join(rows) + "\n"
 
@@ -155,32 +152,32 @@ def as_markdown() -> str:
 _NOBODY = "(none was started)"
 _EMR = "EMR itself"
 _STATE_MACHINE = "the state machine"
-_JANITOR = "the janitor, told by EventBridge"
+_JANITOR = "the janitor, started by EventBridge"
 _HOURLY = "the hourly janitor"
-_IDLE = "EMR, as it idled; alarm"
+_IDLE = "EMR, because the cluster was idle; alarm"
 
 FAULTS = [
     Fault("input of a wrong type", "FAILED InputIsWrong", "components is many; give a number of components…", _NOBODY,
           emulated(), given={"components": "many"}),
-    Fault("unknown key in the input", "FAILED InputIsWrong", "component is no key of the input; there are…", _NOBODY,
+    Fault("unknown key in the input", "FAILED InputIsWrong", 'Unknown key "component". Valid keys: …', _NOBODY,
           emulated(), given={"component": 3}),
     Fault("no image under the prefix", "FAILED NoImages", "There is no image under s3://…; put photos there…", _NOBODY,
           emulated(), given={"input_prefix": "nothing/"}),
     Fault("state machine may not pass the roles", "FAILED ClusterNotCreated",
           "User:…is not authorized to perform: iam:PassRole…", _NOBODY, denied("WorkflowRole", "iam:PassRole")),
-    Fault("no instance profile called like the role", "FAILED JobFailed", "Invalid InstanceProfile: … Logs:…", _EMR,
-          without_profile()),
+    Fault("no instance profile with the name of the role", "FAILED JobFailed", "Invalid InstanceProfile: … Logs:…",
+          _EMR, without_profile()),
     Fault("no capacity", "FAILED JobFailed", "No capacity for m5.xlarge. Logs:…", _EMR,
           emulated(start_reason=["INSTANCE_FLEET_TIMEOUT", "No capacity for m5.xlarge."])),
-    Fault("cluster dies while bootstrapping", "FAILED JobFailed", "Provisioning failed. Logs:…", _EMR,
+    Fault("cluster fails while bootstrapping", "FAILED JobFailed", "Provisioning failed. Logs:…", _EMR,
           emulated(bootstrap_reason=["BOOTSTRAP_FAILURE", "Provisioning failed."])),
     Fault("job exits with an error", "FAILED JobFailed", "fruits: 1280 components are more than…", _EMR,
           emulated(), given=FEW | {"components": 1280}),
     Fault("more images rejected than allowed", "FAILED JobFailed", "fruits: … images were rejected…", _EMR,
           emulated(), given=FEW | {"max_rejected": 0}),
-    Fault("driver killed in the middle of its work", "FAILED JobFailed", "Unknown Error. s3://…Logs:…", _EMR,
+    Fault("driver killed during its work", "FAILED JobFailed", "Unknown Error. s3://…Logs:…", _EMR,
           emulated(driver="killed")),
-    Fault("job hangs", "FAILED JobTookTooLong", "The job took longer than 1 h and was ended…", _STATE_MACHINE,
+    Fault("job hangs", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…", _STATE_MACHINE,
           in_seconds(5, "Run job", driver="hangs")),
     Fault("nodes may not read photos", "FAILED JobFailed", "fruits: … denied…", _EMR,
           denied("ClusterInstanceRole", "s3:GetObject", "arn:aws:s3:::{data}/*")),
@@ -189,13 +186,13 @@ FAULTS = [
     Fault("stopped while the cluster starts", "ABORTED", "", _JANITOR,
           emulated(startup_seconds=60), stop_when="STARTING"),
     Fault("stopped while the job runs", "ABORTED", "", _JANITOR, emulated(), stop_when="RUNNING"),
-    Fault("execution takes longer than it may", "TIMED_OUT", "", _JANITOR, in_seconds(4, startup_seconds=60)),
+    Fault("execution exceeds its time-out", "TIMED_OUT", "", _JANITOR, in_seconds(4, startup_seconds=60)),
     Fault("stopped, and the event is lost", "ABORTED", "", _HOURLY,
           emulated(startup_seconds=60, events_lost=True), stop_when="STARTING", hours=2),
-    Fault("terminating is throttled", "FAILED JobTookTooLong", "The job took longer than 1 h and was ended…",
+    Fault("terminating is throttled", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…",
           _STATE_MACHINE,
           in_seconds(5, "Run job", driver="hangs", api={"TerminateJobFlows": THROTTLED | {"times": 3}})),
-    Fault("terminating fails for good", "FAILED JobFailed",
+    Fault("terminating fails permanently", "FAILED JobFailed",
           "It broke. Logs:…could not be terminated; the janitor was called…", _IDLE,
           emulated(api={"TerminateJobFlows": BROKEN, "AddJobFlowSteps": BROKEN}), hours=0.5),
 ]  # fmt: skip

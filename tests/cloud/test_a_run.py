@@ -1,4 +1,4 @@
-"""The way of a person through the stack: photos in, a run, its results, another run, a redeploy."""
+"""What a person does with the stack: copy photos, run, read the results, run again, deploy again."""
 
 import gzip
 import io
@@ -20,13 +20,13 @@ _ADDED, _DELETED = "photos/Quince/1.jpg", "photos/Banana/00.jpg"
 
 @pytest.fixture(scope="module")
 def photos(dev: Deployed, drawn: Path) -> list[str]:
-    """Drawn photos in the data bucket, and real ones where there are any."""
+    """The keys of drawn photos in the data bucket, and of real ones if there are any."""
     return dev.put_photos(drawn) + _put_real_photos(dev)
 
 
 @pytest.fixture(scope="module")
 def first(dev: Deployed, photos: list[str]) -> Execution:
-    """A run of everything."""
+    """A run on all photos."""
     assert photos
     return dev.run({"max_rejected": 0.2}, "first")
 
@@ -41,7 +41,7 @@ def _put_real_photos(dev: Deployed) -> list[str]:
 
 
 def table(dev: Deployed, run: str, name: str) -> list[dict[str, object]]:
-    """Return a table of a run as any reader of Parquet does."""
+    """Return a table of a run, read as any reader of Parquet does."""
     parts = [key for key in dev.keys(dev.results, f"runs/{run}/{name}/") if key.endswith(".parquet")]
     return [row for key in parts for row in pq.read_table(io.BytesIO(dev.read(dev.results, key) or b"")).to_pylist()]
 
@@ -56,11 +56,11 @@ def test_a_run_succeeds_and_its_output_is_the_summary(dev: Deployed, first: Exec
     }
     assert first.output["report"] == f"s3://{dev.results}/runs/first/report.html"
     assert first.output["warnings"] == [
-        "The weights are random: the features show that the job works, and nothing about fruit."
+        "The weights are random: the features show that the job works, but they say nothing about fruit."
     ]
 
 
-def test_its_results_are_in_the_bucket_for_any_reader(dev: Deployed, first: Execution, photos: list[str]) -> None:
+def test_any_reader_can_read_the_results(dev: Deployed, first: Execution, photos: list[str]) -> None:
     features, pca, rejected = (table(dev, "first", name) for name in ("features", "pca", "rejected"))
     assert len(features) == len(pca) == first.output["images"]["featurised"]
     assert all(len(row["features"]) == 1280 for row in features)  # type: ignore[arg-type]  # a column may be anything
@@ -73,7 +73,7 @@ def test_its_results_are_in_the_bucket_for_any_reader(dev: Deployed, first: Exec
 
 
 @pytest.mark.usefixtures("first")
-def test_its_logs_are_in_the_log_bucket(dev: Deployed) -> None:
+def test_the_logs_are_in_the_log_bucket(dev: Deployed) -> None:
     (step,) = [key for key in dev.keys(dev.logs, "emr/") if "/steps/" in key]
     assert b"Exit code 0" in gzip.decompress(dev.read(dev.logs, step) or b"")
     (driver,) = [key for key in dev.keys(dev.logs, "emr/") if key.endswith("_000001/stdout.gz")]
@@ -86,16 +86,16 @@ def test_no_cluster_is_left(dev: Deployed) -> None:
 
 
 @pytest.mark.usefixtures("first")
-def test_the_job_ran_in_its_own_environment_alone(dev: Deployed) -> None:
+def test_the_job_used_only_its_own_environment(dev: Deployed) -> None:
     versions = dev.manifest("first")["versions"]
     assert versions["ai-edge-litert"]
-    assert not {"tensorflow", "tensorflow-cpu"} & set(versions), "the tests' own packages were in reach"
+    assert not {"tensorflow", "tensorflow-cpu"} & set(versions), "the job found the packages of the tests"
     python = dev.aws.folder / "python" / "bin" / "python3.11"
     done = subprocess.run([python, "-c", "import numpy"], capture_output=True, check=False)
     assert b"No module named 'numpy'" in done.stderr
 
 
-def test_a_second_run_computes_what_is_new_and_forgets_what_is_gone(
+def test_a_second_run_computes_new_photos_and_drops_deleted_ones(
     dev: Deployed, first: Execution, drawn: Path, tmp_path: Path
 ) -> None:
     shutil.copy(drawn / "Banana" / "00.jpg", tmp_path / "1.jpg")
@@ -121,6 +121,6 @@ def test_a_redeploy_with_another_setting_keeps_the_data(dev: Deployed) -> None:
     assert 7 in [rule.get("Expiration", {}).get("Days") for rule in rules]
 
 
-def test_nobody_gets_at_the_photos_without_tls(dev: Deployed) -> None:
+def test_nobody_can_read_photos_without_tls(dev: Deployed) -> None:
     policy = json.loads(dev.aws.client("s3").get_bucket_policy(Bucket=dev.data)["Policy"])
     assert {"Bool": {"aws:SecureTransport": "false"}} in [one.get("Condition") for one in policy["Statement"]]

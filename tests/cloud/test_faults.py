@@ -1,4 +1,4 @@
-"""Everything that can go wrong on the way, one row of the matrix each."""
+"""Everything that can go wrong during a run. Each test adds a row to the fault matrix."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ Rows = list[tuple[str, ...]]
 
 @pytest.fixture(scope="module")
 def few(dev: Deployed, drawn: Path) -> Deployed:
-    """The stage with a few photos: two whole ones of either label, and a broken one."""
+    """The stage with a few photos of two labels. Some are broken."""
     for label in ("Banana", "Lemon"):
         dev.put_photos(drawn / label, f"few/{label}")
         dev.put_photos(drawn / label, f"few/{label}/again")
@@ -25,10 +25,10 @@ def few(dev: Deployed, drawn: Path) -> Deployed:
 
 @pytest.fixture(autouse=True)
 def nothing_left(few: Deployed) -> Iterator[None]:
-    """Begin and end without clusters."""
-    few.seconds_until_no_cluster()
+    """Start and end without clusters."""
+    few.wait_until_no_cluster()
     yield
-    few.aws.tell("faults", {})
+    few.aws.control("faults", {})
 
 
 def latest(dev: Deployed) -> str:
@@ -47,11 +47,11 @@ def test_a_fault(few: Deployed, fault: Fault, fault_rows: Rows) -> None:
     with fault.arrange(few):
         execution = faults.run(few, fault, name)
         if fault.hours:
-            assert len(few.clusters()) == 1, "somebody else has ended the cluster"
-            few.aws.tell("hours", fault.hours)
-        left = few.seconds_until_no_cluster()
+            assert len(few.clusters()) == 1, "something else has ended the cluster"
+            few.aws.control("hours", fault.hours)
+        left = few.wait_until_no_cluster()
     assert f"{execution.status} {execution.error}".strip() == fault.ends, execution.cause
-    assert faults.says(execution, fault.reason), execution.cause
+    assert faults.has_reason(execution, fault.reason), execution.cause
     assert left < fault.within
     assert few.read(few.results, f"runs/{name}/manifest.json") is None
     assert latest(few) == before
@@ -59,20 +59,20 @@ def test_a_fault(few: Deployed, fault: Fault, fault_rows: Rows) -> None:
     fault_rows.append((fault.what, fault.ends, fault.cleared_by, f"{execution.seconds:.0f} s", after))
 
 
-def test_people_are_told(few: Deployed) -> None:
-    """Nothing else would show that they are not: a run's reason is not lost over it."""
-    arn = few.start({"input_prefix": "nothing/"}, "telling")
+def test_people_are_notified(few: Deployed) -> None:
+    """No other test notices a failure to notify, because the run keeps its reason then."""
+    arn = few.start({"input_prefix": "nothing/"}, "notifying")
     few.wait(arn)
     events = few.aws.client("stepfunctions").get_execution_history(executionArn=arn, maxResults=1000)["events"]
-    assert "Tell people" in [event.get("stateEnteredEventDetails", {}).get("name") for event in events]
+    assert "Notify people" in [event.get("stateEnteredEventDetails", {}).get("name") for event in events]
     assert "TaskFailed" not in [event["type"] for event in events]
 
 
-def test_what_kept_the_nodes_from_writing_is_in_the_log(few: Deployed) -> None:
+def test_the_log_says_why_the_nodes_could_not_write(few: Deployed) -> None:
     assert b"cannot be written" in logs(few, "stdout.gz")
 
 
-def test_a_cluster_that_cannot_be_ended_is_an_alarm(few: Deployed) -> None:
+def test_a_cluster_that_cannot_be_terminated_raises_an_alarm(few: Deployed) -> None:
     client = few.aws.client("stepfunctions")
     failed = client.list_executions(stateMachineArn=f"{few.machine}-janitor", statusFilter="FAILED")["executions"]
     assert failed
@@ -81,7 +81,7 @@ def test_a_cluster_that_cannot_be_ended_is_an_alarm(few: Deployed) -> None:
 def test_two_executions_at_once_each_publish_their_own(few: Deployed, fault_rows: Rows) -> None:
     started = [few.start(FEW, name) for name in ("one", "other")]
     ended = [few.wait(arn) for arn in started]
-    left = few.seconds_until_no_cluster()
+    left = few.wait_until_no_cluster()
     for execution in ended:
         assert execution.status == "SUCCEEDED", execution.cause
         manifest = few.manifest(execution.name)
@@ -94,7 +94,7 @@ def test_two_executions_at_once_each_publish_their_own(few: Deployed, fault_rows
 
 
 def test_spark_reaches_s3_with_hadoops_own_connector(few: Deployed) -> None:
-    few.aws.tell("faults", {"file_system": "s3a"})
+    few.aws.control("faults", {"file_system": "s3a"})
     execution = few.run(FEW, "s3a")
     if execution.status == "FAILED" and b"unresolved dependency" in logs(few, "stderr.gz"):
         pytest.skip("Hadoop's S3 connector cannot be downloaded from Maven Central here")

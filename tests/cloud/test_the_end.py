@@ -1,4 +1,4 @@
-"""The end of a stage: `dev` leaves nothing, `prod` what cannot be made again. Last, as it ends what the others use."""
+"""Destroying a stage: `dev` leaves nothing, `prod` keeps data and results. Runs last: it destroys the shared stage."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.local_aws import cdk
 from tests.local_aws.emulator import LocalAws
 
 
-def test_a_stage_for_good_is_protected_and_leaves_its_data(aws: LocalAws, drawn: Path) -> None:
+def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path) -> None:
     cdk.deploy(aws, stage="prod")
     prod = Deployed.find(aws, "fruits-prod")
     keys = prod.put_photos(drawn)

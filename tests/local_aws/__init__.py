@@ -1,23 +1,30 @@
-"""AWS on this machine: the emulator MiniStack, and in `plugin` what it lacks for this stack.
+"""AWS on this machine: the emulator MiniStack, and in `plugin` what MiniStack lacks for this stack.
 
-``emulator`` starts and stops it, ``cdk`` deploys to it. In ``plugin``, which runs in the emulator's process:
+``emulator``
+    starts and stops the local AWS
+``cdk``
+    deploys to it
+``integration_calls``
+    lists the integrations of Step Functions that the state machines use
+
+The modules of ``plugin`` run in the process of the emulator:
 
 ``__main__``
-    serves two doors, TLS for people and services, plain HTTP on loopback for nodes
+    serves two ports: TLS for people and services, plain HTTP on the loopback interface for nodes
 ``patches``
-    lists every name of MiniStack's that is used, and refuses to start where one is missing
+    lists every name of MiniStack that the plug-in uses, and refuses to start if one is missing
 ``control``
-    takes tests' orders: faults, hours that pass
+    is how tests inject faults and let hours pass
 ``roles``
-    lets services take roles, by their trust policies, and asks what a role may do
+    lets services assume roles according to their trust policies, and checks permissions
 ``integrations``
-    is what a Task state calls: the service's API, as the state machine's role
+    calls the API of a service for a Task state, with the role of the state machine
 ``events``
-    starts what a rule of EventBridge names, as the rule's role
+    starts the target of an EventBridge rule, with the role of the rule
 ``emr``, ``steps``
-    start clusters, run their steps, end them
+    start clusters, run their steps and end the clusters
 ``metadata``, ``stage``
-    are what a step finds on its node: credentials by IMDSv2, a file system behind ``s3://``
+    give a step what it finds on its node: credentials by IMDSv2, and a file system behind ``s3://``
 ``cloudformation``
-    has the types of resources that MiniStack lacks
+    adds the resource types that MiniStack lacks
 """

@@ -1,4 +1,4 @@
-"""The ``cdk`` command against a local AWS, with an end to its patience."""
+"""Runs the ``cdk`` command against a local AWS, with a time-out."""
 
 import os
 import signal
@@ -12,27 +12,27 @@ _CLI = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 
 
 class CdkError(Exception):
-    """The command failed, or hung; with what it said."""
+    """The command failed or took too long. The message holds its output."""
 
 
-def cdk(aws: LocalAws, *words: str, seconds: float = 420) -> str:
-    """Run the command as a person does, and return what it said.
+def cdk(aws: LocalAws, *arguments: str, seconds: float = 420) -> str:
+    """Run the command as a person does, and return its output.
 
     Raises
     ------
     CdkError
-        If it fails or takes longer than `seconds`.
+        If the command fails or takes longer than `seconds`.
     """
-    here = str(Path(sys.executable).parent)
-    node = Path(here, "node")
+    programs = str(Path(sys.executable).parent)
+    node = Path(programs, "node")
     command = [
-        *(str(node), str(_CLI), *words, "--output", str(aws.folder / "cdk.out")),
+        *(str(node), str(_CLI), *arguments, "--output", str(aws.folder / "cdk.out")),
         *("--app", f"{sys.executable} app.py", "--context", f"architecture={ARCHITECTURE}"),
     ]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, **aws.variables, "PATH": os.pathsep.join([here, os.environ["PATH"]]), "CI": "true"},
+        env={**os.environ, **aws.variables, "PATH": os.pathsep.join([programs, os.environ["PATH"]]), "CI": "true"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -40,25 +40,25 @@ def cdk(aws: LocalAws, *words: str, seconds: float = 420) -> str:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=seconds)
+        output, _ = process.communicate(timeout=seconds)
     except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise CdkError(f"cdk {words[0]} took longer than {seconds:g} s:\n{said}") from error
+            raise CdkError(f"cdk {arguments[0]} took longer than {seconds:g} s:\n{output}") from error
         raise
     if process.returncode:
-        raise CdkError(f"cdk {words[0]} failed:\n{said}")
-    return said
+        raise CdkError(f"cdk {arguments[0]} failed:\n{output}")
+    return output
 
 
 def bootstrap(aws: LocalAws) -> str:
-    """Make the account ready for CDK."""
+    """Prepare the account for CDK."""
     return cdk(aws, "bootstrap")
 
 
 def deploy(aws: LocalAws, **settings: object) -> str:
-    """Deploy a stage; its settings are those of `cdk_app.settings`."""
+    """Deploy a stage. `settings` are those of `cdk_app.settings`."""
     return cdk(aws, "deploy", "--require-approval", "never", *_context(settings))
 
 
@@ -69,4 +69,4 @@ def destroy(aws: LocalAws, **settings: object) -> str:
 
 def _context(settings: dict[str, object]) -> list[str]:
     given = {"weights": "random"} | settings
-    return [word for name, value in given.items() for word in ("--context", f"{name}={value}")]
+    return [argument for name, value in given.items() for argument in ("--context", f"{name}={value}")]

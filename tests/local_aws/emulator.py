@@ -1,4 +1,4 @@
-"""Starts and stops the local AWS: MiniStack with TLS and permissions enforced, on free ports of 127.0.0.1."""
+"""Starts and stops the local AWS: MiniStack with TLS and enforced permissions, on free ports of 127.0.0.1."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 REGION = "eu-west-3"
 ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 
-#: How much faster than the clock the waits between a state machine's attempts are.
+#: The factor by which the waits between the attempts of a state machine are shortened.
 _WAIT_SCALE = "0.05"
 _START_SECONDS = 30
 _STOP_SECONDS = 3
@@ -39,10 +39,12 @@ class LocalAws:
 
     Parameters
     ----------
-    url, nodes_url
-        Where it answers people and services, and where the nodes of its clusters.
+    url
+        The endpoint for people and services.
+    nodes_url
+        The endpoint for the nodes of clusters.
     folder
-        Where everything of it lies.
+        The folder with all files of the local AWS.
     """
 
     url: str
@@ -51,7 +53,7 @@ class LocalAws:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that lead AWS's tools there."""
+        """The environment variables with which the tools of AWS use this endpoint."""
         certificate = str(self.folder / "ministack-tls" / "server.crt")
         return {
             "AWS_ENDPOINT_URL": self.url,
@@ -67,12 +69,12 @@ class LocalAws:
         }
 
     def client(self, service: str) -> Any:
-        """Return a client with the account's own keys."""
+        """Return a client with the keys of the account itself."""
         return _client(service, self.url, self.variables["AWS_CA_BUNDLE"])
 
-    def tell(self, what: str, value: Any) -> None:
-        """Set faults, or let hours pass (see `tests.local_aws.plugin.control`)."""
-        request = urllib.request.Request(f"{self.nodes_url}/_local/{what}", json.dumps(value).encode(), method="POST")
+    def control(self, action: str, value: Any) -> None:
+        """Set ``faults``, or let ``hours`` pass (see `tests.local_aws.plugin.control`)."""
+        request = urllib.request.Request(f"{self.nodes_url}/_local/{action}", json.dumps(value).encode(), method="POST")
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
             pass
 
@@ -92,18 +94,18 @@ def _client(service: str, url: str, certificate: str) -> Any:
 
 @contextlib.contextmanager
 def running() -> Iterator[LocalAws]:
-    """Start the local AWS, and stop it with all that it started.
+    """Start the local AWS. At the end, stop it and every process that it started.
 
     Raises
     ------
     RuntimeError
-        If it does not start; with the end of its log.
+        If it does not start. The message holds the end of its log.
     """
     folder = Path(tempfile.mkdtemp(prefix="local-aws-"))
     port, nodes_port = _free_ports(2)
     aws = LocalAws(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{nodes_port}", folder)
     (folder / "drivers").mkdir()
-    venv.create(folder / "python", with_pip=False, symlinks=True)  # a bare Python, as a node has it
+    venv.create(folder / "python", with_pip=False, symlinks=True)  # Python without packages, as on a node
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.local_aws.plugin"],
@@ -111,7 +113,7 @@ def running() -> Iterator[LocalAws]:
             env=_environment(aws, port),
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for whoever started it, who stops it in order
+            start_new_session=True,  # Ctrl-C reaches only the parent, which stops the server in order
         )
     try:
         _wait_for(aws, server)
@@ -127,7 +129,7 @@ def running() -> Iterator[LocalAws]:
 def _environment(aws: LocalAws, port: int) -> dict[str, str]:
     kept = ("HOME", "LANG", "JAVA_TOOL_OPTIONS", "LOCAL_AWS_STARTUP_SECONDS", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
-        # The system's own folders last: MiniStack makes its certificate with openssl.
+        # The folders of the system come last: MiniStack creates its certificate with openssl.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], os.defpath]),
         "TMPDIR": str(aws.folder),
         "BIND_HOST": "127.0.0.1",
@@ -137,7 +139,7 @@ def _environment(aws: LocalAws, port: int) -> dict[str, str]:
         "MINISTACK_REGION": REGION,
         "SFN_WAIT_SCALE": _WAIT_SCALE,
         "LOG_LEVEL": "WARNING",
-        "NODE_PATH": str(ROOT / "node_modules"),  # AWS's SDK, which a Lambda function finds in its runtime
+        "NODE_PATH": str(ROOT / "node_modules"),  # the AWS SDK, which the runtime of a Lambda function has
         "LOCAL_AWS_URL": aws.url,
         "LOCAL_AWS_NODES_URL": aws.nodes_url,
         "LOCAL_AWS_FOLDER": str(aws.folder),
@@ -158,7 +160,7 @@ def _wait_for(aws: LocalAws, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError):
-            aws.tell("faults", {})
+            aws.control("faults", {})
             return
         time.sleep(0.1)
     log = (aws.folder / "log").read_text(errors="replace")[-2000:]
@@ -171,6 +173,6 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
         server.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         server.kill()
-    with contextlib.suppress(ProcessLookupError):  # Lambda's processes are in its group
+    with contextlib.suppress(ProcessLookupError):  # the processes of Lambda functions are in the same group
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()

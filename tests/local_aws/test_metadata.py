@@ -18,21 +18,21 @@ def metadata() -> Iterator[Metadata]:
     served.close()
 
 
-def ask(metadata: Metadata, path: str, method: str = "GET", **headers: str) -> str:
+def get(metadata: Metadata, path: str, method: str = "GET", **headers: str) -> str:
     request = urllib.request.Request(metadata.url + path, method=method, headers=headers)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
         return str(answer.read(), "utf-8")
 
 
-def test_nothing_is_told_without_a_token(metadata: Metadata) -> None:
+def test_a_request_without_a_token_is_refused(metadata: Metadata) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        ask(metadata, _ROLE)
+        get(metadata, _ROLE)
 
 
-def test_with_a_token_the_roles_credentials_are_told(metadata: Metadata) -> None:
-    token = {"X-aws-ec2-metadata-token": ask(metadata, "/latest/api/token", "PUT")}
-    assert ask(metadata, _ROLE, **token) == "nodes"
-    told = json.loads(ask(metadata, f"{_ROLE}nodes", **token))
-    assert (told["Code"], told["AccessKeyId"], told["Token"]) == ("Success", "key", "token")
+def test_with_a_token_the_service_gives_the_credentials_of_the_role(metadata: Metadata) -> None:
+    token = {"X-aws-ec2-metadata-token": get(metadata, "/latest/api/token", "PUT")}
+    assert get(metadata, _ROLE, **token) == "nodes"
+    found = json.loads(get(metadata, f"{_ROLE}nodes", **token))
+    assert (found["Code"], found["AccessKeyId"], found["Token"]) == ("Success", "key", "token")
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        ask(metadata, f"{_ROLE}other", **token)
+        get(metadata, f"{_ROLE}other", **token)

@@ -1,1 +1,1 @@
-"""What MiniStack lacks for this stack; `tests.local_aws` says what is where."""
+"""What MiniStack lacks for this stack. `tests.local_aws` describes the modules."""

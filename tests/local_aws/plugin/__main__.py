@@ -1,7 +1,7 @@
-"""Serves the local AWS, with two doors: TLS for people and services, plain HTTP for the nodes.
+"""Serves the local AWS on two ports: TLS for people and services, plain HTTP for the nodes.
 
-The nodes' door counts as TLS, because obstore accepts no certificate but a public authority's; in front of it nothing
-but 127.0.0.1 can stand.
+obstore accepts only certificates of public authorities, so the nodes use HTTP. Their requests count as TLS. Only
+127.0.0.1 can reach the ports.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from tests.local_aws.plugin import patches
 
 patches.check()
 
-from ministack import app as ministack  # noqa: E402 - not before the check
+from ministack import app as ministack  # noqa: E402 - only after the check
 from ministack.core import tls  # noqa: E402
 
 from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, stage  # noqa: E402
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer tests' own requests, and hand on all others."""
+    """Answer the requests of tests, and pass on all others."""
     if scope["type"] == "http" and scope["path"].startswith("/_local/"):
         body = b""
         while True:
@@ -34,21 +34,21 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        status = control.answer(scope["path"], body)
+        status = control.handle(scope["path"], body)
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body"})
         return
 
-    async def send_when_staged(message: dict[str, Any]) -> None:
+    async def send_after_staging(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start" and scope["method"] in ("PUT", "POST", "DELETE"):
             stage.follow()
         await send(message)
 
-    await ministack.app({**scope, "scheme": "https"}, receive, send_when_staged)
+    await ministack.app({**scope, "scheme": "https"}, receive, send_after_staging)
 
 
-def stop_if_left_alone() -> None:
-    """End with whoever started the local AWS, should they be killed before they can stop it."""
+def stop_with_parent() -> None:
+    """Stop when the parent process ends. It may be killed before it can stop the local AWS."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -62,8 +62,8 @@ def stop_if_left_alone() -> None:
 
 
 async def main() -> None:
-    """Serve until told to stop."""
-    stop_if_left_alone()
+    """Serve until SIGTERM."""
+    stop_with_parent()
     os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"] = tls.resolve_tls_material()
     for part in (cloudformation, emr, events, integrations):
         part.install()
@@ -74,9 +74,9 @@ async def main() -> None:
     config.keep_alive_timeout, config.graceful_timeout = 75, 0.5
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await serve(app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # it waits for anything
+    await serve(app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # the result is ignored
     emr.end_all()
-    os._exit(0)  # tasks that were given up on have threads that would be waited for
+    os._exit(0)  # a normal exit would wait for the threads of cancelled tasks
 
 
 if __name__ == "__main__":

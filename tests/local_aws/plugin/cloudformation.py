@@ -1,4 +1,4 @@
-"""Types of resources that MiniStack's CloudFormation lacks, and the rest of its buckets."""
+"""Resource types that CloudFormation in MiniStack lacks, and properties of buckets that it ignores."""
 
 import copy
 from typing import Any
@@ -22,20 +22,20 @@ def install() -> None:
 
 
 def _record(kind: str) -> dict[str, Any]:
-    """Return the handlers of a type that nothing here asks for again: what is made has a name, and no more."""
-    made: dict[str, Properties] = {}
+    """Return the handlers of a type of which nothing else here needs more than the name."""
+    created: dict[str, Properties] = {}
 
     def create(logical_id: str, given: Properties, stack: str) -> tuple[str, Properties]:
         name = given.get("Name") or f"{stack}-{logical_id}"
-        made[name] = copy.deepcopy(given)
+        created[name] = copy.deepcopy(given)
         return name, {}
 
     def delete(name: str, _: Properties) -> None:
-        if made.pop(name, None) is None:
-            raise ValueError(f"There is no {kind} {name}")
+        if created.pop(name, None) is None:
+            raise ValueError(f"There is no {kind} {name}.")
 
     def update(name: str, _: Properties, given: Properties, __: str) -> tuple[str, Properties]:
-        made[name] = copy.deepcopy(given)
+        created[name] = copy.deepcopy(given)
         return name, {}
 
     return {"create": create, "update": update, "delete": delete}
@@ -55,17 +55,17 @@ def _security_group_rule(where: str) -> dict[str, Any]:
 
 
 def _bucket(own: dict[str, Any]) -> dict[str, Any]:
-    """Return the bucket's handlers with tags, life cycle, and the refusal to delete what is not empty."""
+    """Return the handlers of buckets, with tags and life cycle. They refuse to delete a bucket that is not empty."""
 
-    def complete(made: tuple[str, Properties], given: Properties) -> tuple[str, Properties]:
-        bucket = made[0]
+    def complete(created: tuple[str, Properties], given: Properties) -> tuple[str, Properties]:
+        bucket = created[0]
         s3._bucket_tags[bucket] = {tag["Key"]: tag["Value"] for tag in given.get("Tags", [])}
         if rules := given.get("LifecycleConfiguration", {}).get("Rules"):
             _expect_success(s3._put_bucket_lifecycle(bucket, _as_sent(bucket, [_life_cycle(rule) for rule in rules])))
-        return made
+        return created
 
     def delete(name: str, given: Properties) -> None:
-        _expect_success(s3._delete_bucket(name))  # which refuses while there is anything in it
+        _expect_success(s3._delete_bucket(name))  # this fails if the bucket is not empty
         own["delete"](name, given)
 
     return {
@@ -77,7 +77,7 @@ def _bucket(own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _life_cycle(rule: Properties) -> Properties:
-    """Return a template's rule as the API has it."""
+    """Convert a rule of a template to the form of the API."""
     expiration = {
         "Days": int(rule["ExpirationInDays"]) if "ExpirationInDays" in rule else None,
         "ExpiredObjectDeleteMarker": rule.get("ExpiredObjectDeleteMarker"),
@@ -93,7 +93,7 @@ def _life_cycle(rule: Properties) -> Properties:
 
 
 def _as_sent(bucket: str, rules: list[Properties]) -> bytes:
-    """Return rules as the body of the request that sets them."""
+    """Return the body of the request that sets these rules."""
     operation = Session().get_service_model("s3").operation_model("PutBucketLifecycleConfiguration")
     given = {"Bucket": bucket, "LifecycleConfiguration": {"Rules": rules}}
     body: bytes = create_serializer("rest-xml").serialize_to_request(given, operation)["body"]

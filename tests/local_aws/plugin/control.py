@@ -1,4 +1,4 @@
-"""What a test may change while the local AWS runs: how it fails, how time passes. Spoken to as JSON over HTTP."""
+"""What a test can change while the local AWS runs: faults and the passing of time. Tests send JSON over HTTP."""
 
 import json
 import os
@@ -9,26 +9,25 @@ from typing import Any
 
 @dataclass
 class Faults:
-    """What goes wrong on purpose; everything is off by default.
+    """The faults to inject. By default there are none.
 
     Parameters
     ----------
     startup_seconds
         How long a cluster takes to start.
     start_reason
-        A code and a message with which clusters end while they start, as EMR does without capacity.
+        The code and the message with which clusters end while they start, as in EMR without capacity.
     bootstrap_reason
-        The same, while they bootstrap.
+        The same for clusters that bootstrap.
     driver
-        What becomes of a driver: it ``hangs`` from its first moment (SIGSTOP), or is ``killed`` in the middle of its
-        work (SIGKILL).
+        What happens to a driver: it ``hangs`` from the start (SIGSTOP), or is ``killed`` during its work (SIGKILL).
     api
-        EMR's actions that fail: ``{"TerminateJobFlows": {"code": "ThrottlingException", "times": 2}}``; no number
-        of times is for good.
+        The actions of EMR that fail: ``{"TerminateJobFlows": {"code": "ThrottlingException", "times": 2}}``. Without
+        ``times``, the action always fails.
     events_lost
-        Whether what services tell EventBridge gets lost.
+        Whether the events that services send to EventBridge are lost.
     file_system
-        How Spark's own reads and writes reach S3: ``staged`` or ``s3a`` (see `steps`).
+        How Spark itself reads and writes S3: ``staged`` or ``s3a`` (see `steps`).
     """
 
     startup_seconds: float = float(os.environ.get("LOCAL_AWS_STARTUP_SECONDS", "1"))
@@ -40,13 +39,13 @@ class Faults:
     file_system: str = "staged"
 
     def set(self, values: dict[str, Any]) -> None:
-        """Set these, and everything else as it is by default."""
+        """Set these faults, and reset all others."""
         new = Faults(**values)
         for one in fields(self):
             setattr(self, one.name, getattr(new, one.name))
 
     def take(self, action: str) -> dict[str, Any] | None:
-        """Return the fault of an action of EMR's if it has one (left), and count it."""
+        """Return the fault of an action of EMR and count it, or None if there is none or none left."""
         fault = self.api.get(action)
         if fault is None or fault.get("times", 1) == 0:
             return None
@@ -57,12 +56,12 @@ class Faults:
 
 faults = Faults()
 
-#: Called with a number of hours when a test lets them pass.
+#: The functions to call with the number of hours that a test lets pass.
 clocks: list[Callable[[float], None]] = []
 
 
-def answer(path: str, body: bytes) -> int:
-    """Do what a test asks for; 404 for what there is not."""
+def handle(path: str, body: bytes) -> int:
+    """Carry out the request of a test, and return its HTTP status."""
     given = json.loads(body or b"null")
     if path == "/_local/faults":
         faults.set(given)

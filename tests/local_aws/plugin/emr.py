@@ -1,4 +1,4 @@
-"""EMR: clusters that start, run steps, idle and end, and what a caller may do with them."""
+"""EMR: clusters start, run steps, wait and end. Callers need the permissions that EMR requires."""
 
 import contextvars
 import json
@@ -19,13 +19,13 @@ from tests.local_aws.plugin.steps import Node, Step
 Json = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
 
-_lives: dict[str, "Life"] = {}
+_lifecycles: dict[str, "ClusterLifecycle"] = {}
 
 
 def install() -> None:
-    """Put permissions, faults and life in front of MiniStack's records of clusters."""
+    """Add permissions, faults and a life cycle to the clusters of MiniStack, which only stores them."""
     service = iam_actions.extract_iam_action
-    # EMR's own permissions are asked for below: MiniStack knows neither its condition keys nor PassRole.
+    # This module checks EMR's permissions: MiniStack does not support its condition keys and PassRole.
     patches.replace(
         iam_actions,
         "extract_iam_action",
@@ -42,9 +42,9 @@ def install() -> None:
 
 
 def end_all() -> None:
-    """End every cluster, before the local AWS stops."""
-    for life in _lives.values():
-        life.end("TERMINATED", "USER_REQUEST", "The local AWS stops.")
+    """End every cluster before the local AWS stops."""
+    for lifecycle in _lifecycles.values():
+        lifecycle.end("TERMINATED", "USER_REQUEST", "The local AWS stops.")
 
 
 def _guarded(action: str, handler: Callable[[Json], Answer]) -> Callable[[Json], Answer]:
@@ -62,7 +62,7 @@ def _guarded(action: str, handler: Callable[[Json], Answer]) -> Callable[[Json],
 
 
 def _require(action: str, given: Json) -> None:
-    """Ask for EMR's permissions: on the clusters named, by their tags, and for what RunJobFlow does besides."""
+    """Check the permissions for an action: on each cluster by its tags, and on all that RunJobFlow uses."""
     name = f"elasticmapreduce:{action}"
     named = [given[key] for key in ("ClusterId", "JobFlowId") if key in given] + given.get("JobFlowIds", [])
     any_cluster = f"arn:aws:elasticmapreduce:{get_region()}:{get_account_id()}:cluster/"
@@ -93,42 +93,42 @@ def _pending(make: Callable[[Json], Json]) -> Callable[[Json], Json]:
 def _start(given: Json, run_job_flow: Callable[[Json], Answer]) -> Answer:
     answer = run_job_flow(given)
     cluster = emr._clusters[json.loads(answer[2])["JobFlowId"]]
-    _become(cluster, "STARTING")
+    _set_state(cluster, "STARTING")
     cluster["Status"]["Timeline"] = {"CreationDateTime": time.time()}
-    life = _lives[cluster["Id"]] = Life(cluster, given)
-    threading.Thread(target=contextvars.copy_context().run, args=(life.run,), daemon=True).start()
+    lifecycle = _lifecycles[cluster["Id"]] = ClusterLifecycle(cluster, given)
+    threading.Thread(target=contextvars.copy_context().run, args=(lifecycle.run,), daemon=True).start()
     return answer
 
 
 def _terminate(given: Json) -> Answer:
     for cluster in given["JobFlowIds"]:
-        if cluster in _lives:
-            _lives[cluster].end("TERMINATED", "USER_REQUEST", "Terminated by user request")
+        if cluster in _lifecycles:
+            _lifecycles[cluster].end("TERMINATED", "USER_REQUEST", "Terminated by user request")
     return emr.json_response({})
 
 
 def _add_steps(given: Json) -> Answer:
-    life = _lives.get(given["JobFlowId"])
-    if life is None or life.ended:
+    lifecycle = _lifecycles.get(given["JobFlowId"])
+    if lifecycle is None or lifecycle.ended:
         message = "A job flow that is shutting down, terminated, or finished may not be modified."
         return error_response_json("ValidationException", message, 400)
     return emr._add_job_flow_steps(given)
 
 
-def _become(what: Json, state: str, code: str = "", message: str = "") -> None:
-    what["Status"]["State"] = state
-    what["Status"]["StateChangeReason"] = {"Code": code, "Message": message} if code else {}
+def _set_state(record: Json, state: str, code: str = "", message: str = "") -> None:
+    record["Status"]["State"] = state
+    record["Status"]["StateChangeReason"] = {"Code": code, "Message": message} if code else {}
 
 
 def _age(hours: float) -> None:
-    """Make every cluster so many hours older, and idle for as long."""
-    for life in _lives.values():
-        life.cluster["Status"]["Timeline"]["CreationDateTime"] -= hours * 3600
-        life.idle_since -= hours * 3600
+    """Make every cluster older by these hours, and idle for as long."""
+    for lifecycle in _lifecycles.values():
+        lifecycle.cluster["Status"]["Timeline"]["CreationDateTime"] -= hours * 3600
+        lifecycle.idle_since -= hours * 3600
 
 
-class Life:
-    """A cluster from its request to its end."""
+class ClusterLifecycle:
+    """A cluster from its creation to its end."""
 
     def __init__(self, cluster: Json, given: Json) -> None:
         self.cluster, self._given = cluster, given
@@ -138,24 +138,24 @@ class Life:
 
     @property
     def ended(self) -> bool:
-        """Whether it is gone, or going."""
+        """Whether the cluster has ended or is terminating."""
         return bool(self.cluster["Status"]["State"].startswith("TERMINAT"))
 
     def run(self) -> None:
-        """Start, then run steps one after the other, and end when idle for too long."""
+        """Start, run one step after the other, and end after the idle time-out."""
         deadline = time.time() + faults.startup_seconds
         while time.time() < deadline and not self.ended:
             time.sleep(0.1)
         node = self._node()
         if node is None:
             return
-        self._become("WAITING")
+        self._set_state("WAITING")
         self.idle_since = time.time()
         limit = self._given["AutoTerminationPolicy"]["IdleTimeout"]
         while not self.ended:
             step = next((one for one in self._steps if one["Status"]["State"] == "PENDING"), None)
             if step is not None:
-                self._work(node, step)
+                self._run_step(node, step)
                 self.idle_since = time.time()
             elif time.time() - self.idle_since > limit:
                 self.end("TERMINATED", "ALL_STEPS_COMPLETED", "The cluster was idle for longer than its policy allows.")
@@ -166,36 +166,36 @@ class Life:
     def _steps(self) -> list[Json]:
         return list(emr._steps.get(self.cluster["Id"], []))
 
-    def _become(self, state: str) -> None:
+    def _set_state(self, state: str) -> None:
         with self._lock:
             if not self.ended:
-                _become(self.cluster, state)
+                _set_state(self.cluster, state)
 
     def _node(self) -> Node | None:
-        """Return the node once it is ready; None if it came to nothing."""
+        """Return the node when it is ready, or None if the cluster does not start."""
         if faults.start_reason:
             self.end("TERMINATED_WITH_ERRORS", *faults.start_reason)
         if self.ended:
             return None
         try:
-            roles.take(self._given["ServiceRole"], "elasticmapreduce", self.cluster["ClusterArn"])
+            roles.assume(self._given["ServiceRole"], "elasticmapreduce", self.cluster["ClusterArn"])
             node = Node(self.cluster, self._given, _role_of_profile(self._given["JobFlowRole"]))
         except roles.RefusedError as error:
             self.end("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", str(error))
             return None
-        self._become("BOOTSTRAPPING")
+        self._set_state("BOOTSTRAPPING")
         if faults.bootstrap_reason:
             self.end("TERMINATED_WITH_ERRORS", *faults.bootstrap_reason)
             node.close()
             return None
         return node
 
-    def _work(self, node: Node, record: Json) -> None:
+    def _run_step(self, node: Node, record: Json) -> None:
         with self._lock:
             if self.ended:
                 return
-            _become(self.cluster, "RUNNING")
-            _become(record, "RUNNING")
+            _set_state(self.cluster, "RUNNING")
+            _set_state(record, "RUNNING")
             record["Status"]["Timeline"]["StartDateTime"] = time.time()
             self._running = Step(node, record)
         code = self._running.run()
@@ -203,29 +203,29 @@ class Life:
         if record["Status"]["State"] != "RUNNING":
             return
         if code == 0:
-            _become(record, "COMPLETED")
-            self._become("WAITING")
+            _set_state(record, "COMPLETED")
+            self._set_state("WAITING")
             return
-        _become(record, "FAILED")
+        _set_state(record, "FAILED")
         record["Status"]["FailureDetails"] = {"Reason": "Unknown Error.", "LogFile": f"{self._running.logs}stderr.gz"}
         if record["ActionOnFailure"] == "TERMINATE_CLUSTER":
             self.end("TERMINATED_WITH_ERRORS", "STEP_FAILURE", "Shut down as step failed")
 
     def end(self, state: str, code: str, message: str) -> None:
-        """End it, with what it is doing."""
+        """End the cluster and the step that it runs."""
         with self._lock:
             if self.ended:
                 return
-            _become(self.cluster, state, code, message)
+            _set_state(self.cluster, state, code, message)
             for step in self._steps:
                 if step["Status"]["State"] in ("PENDING", "RUNNING"):
-                    _become(step, "CANCELLED", "NONE", "The cluster was terminated.")
+                    _set_state(step, "CANCELLED", "NONE", "The cluster was terminated.")
             if self._running is not None:
                 self._running.kill()
 
 
 def _role_of_profile(name: str) -> str:
-    """Return the name of the role in an instance profile."""
+    """Return the name of the role of an instance profile."""
     try:
         profile = roles.client("iam", roles.ROOT).get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
         role: str = profile["Roles"][0]["RoleName"]

@@ -1,10 +1,9 @@
-"""What a Task state calls: the service's own API, over TLS, signed by a session of the state machine's role."""
+"""The API calls of Task states: they go over TLS, with credentials of the state machine's role."""
 
 import contextvars
 import json
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,46 +11,19 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from ministack.services import stepfunctions
 
+from tests.local_aws.integration_calls import CALLS, IntegrationCall, Json, integration
 from tests.local_aws.plugin import patches, roles
 
-_LARGEST = 256 * 1024  # bytes of what a state hands on
-_ENDED_BADLY = ("FAILED", "CANCELLED", "INTERRUPTED")
-
-Json = dict[str, Any]
-Calls = dict[str, tuple[str, str, str, Callable[[Json], Json]]]
-
-#: Optimised integration -> client, its method, prefix of its errors, the method's parameters.
-_OPTIMISED: Calls = {
-    "elasticmapreduce:createCluster": ("emr", "run_job_flow", "ElasticMapReduce", lambda given: given),
-    "elasticmapreduce:addStep": (
-        *("emr", "add_job_flow_steps", "ElasticMapReduce"),
-        lambda given: {"JobFlowId": given["ClusterId"], "Steps": [given["Step"]]},
-    ),
-    "elasticmapreduce:terminateCluster": (
-        *("emr", "terminate_job_flows", "ElasticMapReduce"),
-        lambda given: {"JobFlowIds": [given["ClusterId"]]},
-    ),
-    "sns:publish": ("sns", "publish", "SNS", lambda given: given),
-    "states:startExecution": (
-        *("stepfunctions", "start_execution", "StepFunctions"),
-        lambda given: {"stateMachineArn": given["StateMachineArn"], "input": json.dumps(given.get("Input", {}))},
-    ),
-}
-#: SDK integration -> client, its method, prefix of its errors, the method's parameters.
-_SDK: Calls = {
-    "s3:listObjectsV2": ("s3", "list_objects_v2", "S3", lambda given: given),
-    "s3:getObject": ("s3", "get_object", "S3", lambda given: given),
-    "emr:describeCluster": ("emr", "describe_cluster", "Emr", lambda given: given),
-    "emr:listSteps": ("emr", "list_steps", "Emr", lambda given: given),
-    "emr:listClusters": ("emr", "list_clusters", "Emr", lambda given: given),
-}
-_MODELLED = {"NoSuchKey", "NoSuchBucket"}  # S3's errors that the SDK has a class for; the others are S3Exception
+_MAX_RESULT_BYTES = 256 * 1024  # what a state may pass on
+_NOT_COMPLETED = ("FAILED", "CANCELLED", "INTERRUPTED")
+_DESCRIBE_STEP = IntegrationCall("emr", "DescribeStep", "ElasticMapReduce")
+_MODELLED = {"NoSuchKey", "NoSuchBucket"}  # the SDK has classes for these S3 errors; all others are S3Exception
 
 _execution: contextvars.ContextVar[Json] = contextvars.ContextVar("execution")
 
 
 def install() -> None:
-    """Replace MiniStack's own way of calling a service, which knows no role and no EMR."""
+    """Replace the way MiniStack calls services. Its own ignores roles and does not support EMR."""
     patches.replace(stepfunctions, "_invoke_resource", _invoke)
 
     def execute_task(state: Json, given: Json, execution: Json, context: Json) -> Any:
@@ -63,44 +35,41 @@ def install() -> None:
 
 
 def _invoke(resource: str, given: Json) -> Json:
-    name = resource.partition(":states:::")[2]
-    called = name.removeprefix("aws-sdk:").removesuffix(".sync")
-    calls = _SDK if name.startswith("aws-sdk:") else _OPTIMISED
-    if called not in calls:
-        raise stepfunctions._ExecutionError("States.Runtime", f"The local AWS does not have the integration {name}.")
-    service, method, prefix, parameters = calls[called]
-    result = _call(service, method, prefix, parameters(given or {}))
-    if called == "elasticmapreduce:createCluster":
+    name = integration(resource)
+    if name not in CALLS:
+        raise stepfunctions._ExecutionError("States.Runtime", f"The local AWS does not support the integration {name}.")
+    result = _call(CALLS[name], CALLS[name].parameters(given or {}))
+    if name == "elasticmapreduce:createCluster":
         result = {"ClusterId": result["JobFlowId"], "ClusterArn": result["ClusterArn"]}
-    if called == "elasticmapreduce:addStep":
+    if name == "elasticmapreduce:addStep":
         result = {"StepId": result["StepIds"][0]}
-        if name.endswith(".sync"):
+        if resource.endswith(".sync"):
             result["Step"] = _wait_for_step(given["ClusterId"], result["StepId"])
-    if len(json.dumps(result)) > _LARGEST:
-        raise stepfunctions._ExecutionError("States.DataLimitExceeded", f"The result of {name} is above 256 KiB.")
+    if len(json.dumps(result)) > _MAX_RESULT_BYTES:
+        raise stepfunctions._ExecutionError("States.DataLimitExceeded", f"The result of {name} is larger than 256 KiB.")
     return result
 
 
-def _call(service: str, method: str, prefix: str, given: Json) -> Json:
+def _call(call: IntegrationCall, parameters: Json) -> Json:
     machine = stepfunctions._state_machines[_execution.get()["stateMachineArn"]]
     try:
-        credentials = roles.take(machine["roleArn"], "states", machine["stateMachineArn"])
-        result = getattr(roles.client(service, credentials), method)(**given)
+        credentials = roles.assume(machine["roleArn"], "states", machine["stateMachineArn"])
+        result = getattr(roles.client(call.service, credentials), call.method)(**parameters)
     except roles.RefusedError as error:
         raise stepfunctions._ExecutionError("States.TaskFailed", str(error)) from error
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if service == "s3":
+        if call.service == "s3":
             code = code if code in _MODELLED else "S3"
         code = code if code.endswith("Exception") else f"{code}Exception"
-        raise stepfunctions._ExecutionError(f"{prefix}.{code}", error.response["Error"]["Message"]) from error
+        raise stepfunctions._ExecutionError(f"{call.errors}.{code}", error.response["Error"]["Message"]) from error
     result.pop("ResponseMetadata")
     plain: Json = json.loads(json.dumps(result, default=_plain))
     return plain
 
 
 def _plain(value: Any) -> str:
-    """Return what JSON has no type for as Step Functions does."""
+    """Convert values without a JSON type as Step Functions does."""
     if isinstance(value, StreamingBody):
         return str(value.read(), "utf-8")
     assert isinstance(value, datetime), value
@@ -108,21 +77,21 @@ def _plain(value: Any) -> str:
 
 
 def _wait_for_step(cluster: str, step: str) -> Json:
-    """Wait as ``.sync`` does; the wait ends with its execution, the step does not."""
+    """Wait for the end of a step, as ``.sync`` does. If the execution ends, the wait ends, but the step goes on."""
     execution = _execution.get()
     while execution["status"] == "RUNNING":
-        found: Json = _call("emr", "describe_step", "ElasticMapReduce", {"ClusterId": cluster, "StepId": step})["Step"]
+        found: Json = _call(_DESCRIBE_STEP, {"ClusterId": cluster, "StepId": step})["Step"]
         state = found["Status"]["State"]
         if state == "COMPLETED":
             return found
-        if state in _ENDED_BADLY:
+        if state in _NOT_COMPLETED:
             raise stepfunctions._ExecutionError("States.TaskFailed", json.dumps(found))
         time.sleep(0.2)
     raise stepfunctions._ExecutionError("States.TaskFailed", "The execution has ended.")
 
 
 def _end_in_time() -> None:
-    """Let a state machine's own ``TimeoutSeconds`` end its executions, and let nothing end one twice."""
+    """End executions after the ``TimeoutSeconds`` of their state machine, and end no execution twice."""
 
     def run_execution(execution_arn: str) -> None:
         execution = stepfunctions._executions[execution_arn]

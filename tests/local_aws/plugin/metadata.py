@@ -1,4 +1,4 @@
-"""The metadata service of a cluster's nodes: where a job gets the credentials of its role, IMDSv2 only."""
+"""The metadata service of a node, which gives a job the credentials of its role. It supports IMDSv2 only."""
 
 import json
 import secrets
@@ -12,17 +12,17 @@ _CREDENTIALS = "/latest/meta-data/iam/security-credentials"
 
 
 class Metadata:
-    """Serves 127.0.0.1 on a free port until it is closed.
+    """A server on a free port of 127.0.0.1.
 
     Parameters
     ----------
     role
         The name of the instance role.
-    take
-        Returns credentials of a new session of the role.
+    credentials
+        Returns the credentials of a session of the role.
     """
 
-    def __init__(self, role: str, take: Callable[[], dict[str, str]]) -> None:
+    def __init__(self, role: str, credentials: Callable[[], dict[str, str]]) -> None:
         token = secrets.token_urlsafe(40)
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,7 +36,7 @@ class Metadata:
                 elif path == _CREDENTIALS:
                     self._answer(200, role)
                 elif path == f"{_CREDENTIALS}/{role}":
-                    self._answer(200, json.dumps(_document(take())))
+                    self._answer(200, json.dumps(_document(credentials())))
                 else:
                     self._answer(404, "Not Found")
 
@@ -48,7 +48,7 @@ class Metadata:
                 self.wfile.write(text.encode())
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"

@@ -1,4 +1,4 @@
-"""Where the plug-in reaches into MiniStack, all in one list, checked before anything is served."""
+"""The names of MiniStack that the plug-in uses, in one list. It is checked before the local AWS starts."""
 
 import importlib
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 _REQUIREMENTS = Path(__file__).parents[3] / "requirements-dev.txt"
 
-#: Every name of MiniStack's that is replaced or used beyond its interface.
+#: Every name that the plug-in replaces, or uses although it is not public.
 NAMES = {
     "app": ("app",),
     "core.iam_actions": ("extract_iam_action",),
@@ -37,12 +37,12 @@ NAMES = {
 
 
 def check() -> None:
-    """Refuse to start on a MiniStack that is not the one the plug-in was written for.
+    """Refuse to start with a version of MiniStack other than the pinned one.
 
     Raises
     ------
     SystemExit
-        With a sentence, if the version is another or a name is missing.
+        If the version differs or a name is missing.
     """
     version, pinned = metadata.version("ministack"), re.findall(r"(?m)^ministack==(\S+)", _REQUIREMENTS.read_text())[0]
     missing = [
@@ -53,13 +53,13 @@ def check() -> None:
     ]
     if version != pinned or missing:
         raise SystemExit(
-            f"The local AWS was written for MiniStack {pinned}, and this is {version}, which lacks "
-            f"{', '.join(missing) or 'nothing it uses'}; install the pinned one, or go through tests/local_aws/plugin."
+            f"The local AWS needs MiniStack {pinned}, but MiniStack {version} is installed; missing names: "
+            f"{', '.join(missing) or 'none'}. Install the pinned version, or adapt tests/local_aws/plugin."
         )
 
 
 def replace(module: Any, name: str, substitute: Any) -> Any:
-    """Put `substitute` in the place of a name of MiniStack's that the list has, and return what was there."""
+    """Replace a name of MiniStack that is in the list, and return the original."""
     known = module.__name__.removeprefix("ministack.")
     assert name in NAMES[known], f"{known}.{name} is not in the list of patches"
     original = getattr(module, name)

@@ -1,4 +1,4 @@
-"""Roles as services take them: trust policies asked, sessions made, what they may do checked by the emulator."""
+"""Lets services assume roles according to their trust policies. The emulator checks what the sessions may do."""
 
 import os
 import threading
@@ -11,19 +11,19 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import iam, sts
 
-#: Whoever set up the account; the emulator knows these keys.
+#: The keys of the account itself, which the emulator knows.
 ROOT = {"AccessKeyId": "test", "SecretAccessKey": "test"}
-_SESSION_SECONDS, _KEPT_SECONDS = 3600, 300
+_SESSION_SECONDS, _REUSE_SECONDS = 3600, 300
 _ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"})
 
 
-_taking = threading.Lock()
+_lock = threading.Lock()
 _sessions: dict[tuple[str, str, str], tuple[float, dict[str, str]]] = {}
 _clients: dict[tuple[str, str], Any] = {}
 
 
 class RefusedError(Exception):
-    """A service or a session may not do what it tried."""
+    """A service or a session has no permission for what it tried."""
 
 
 def arn(name: str) -> str:
@@ -31,23 +31,23 @@ def arn(name: str) -> str:
     return f"arn:aws:iam::{get_account_id()}:role/{name.rpartition('/')[2]}"
 
 
-def take(role: str, service: str, source: str) -> dict[str, str]:
-    """Take a role on behalf of a service, as its trust policy allows, and return the session's credentials.
+def assume(role: str, service: str, source: str) -> dict[str, str]:
+    """Assume a role for a service, if the trust policy allows it, and return the credentials of the session.
 
-    Services keep a session for a while, and so does this: what it may do is asked anew at every request.
+    Sessions are reused for a while, as services do. The permissions are checked again for every request.
 
     Parameters
     ----------
     role
         Name or ARN.
     service
-        Who takes it, such as ``states``.
+        The service that assumes the role, such as ``states``.
     source
-        The ARN of the resource that it is taken for (``aws:SourceArn``).
+        The ARN of the resource for which the service assumes it (``aws:SourceArn``).
     """
-    with _taking:
+    with _lock:
         key, now = (role, service, source), time.time()
-        if key not in _sessions or _sessions[key][0] < now - _KEPT_SECONDS:
+        if key not in _sessions or _sessions[key][0] < now - _REUSE_SECONDS:
             _sessions[key] = now, _new_session(role.rpartition("/")[2], service, source)
         return _sessions[key][1]
 
@@ -68,7 +68,9 @@ def _new_session(name: str, service: str, source: str) -> dict[str, str]:
     )
     trust = known["AssumeRolePolicyDocument"]
     if iam_evaluator.evaluate_resource_policy(trust, context, service=f"{service}.amazonaws.com").decision != "Allow":
-        raise RefusedError(f"{service}.amazonaws.com is not trusted to take the role {name}.")
+        raise RefusedError(
+            f"{service}.amazonaws.com may not assume the role {name}: its trust policy does not allow it."
+        )
     credentials = {
         "AccessKeyId": iam._gen_session_access_key(),
         "SecretAccessKey": iam._gen_secret(),
@@ -89,9 +91,9 @@ def _new_session(name: str, service: str, source: str) -> dict[str, str]:
 
 
 def client(service: str, credentials: dict[str, str]) -> Any:
-    """Return a client that asks the emulator over TLS, once and no more."""
+    """Return a client that calls the emulator over TLS and does not retry."""
     key = service, credentials["AccessKeyId"]
-    with _taking:
+    with _lock:
         if key not in _clients:
             _clients[key] = boto3.client(
                 service,
@@ -107,12 +109,12 @@ def client(service: str, credentials: dict[str, str]) -> Any:
 
 
 def require(action: str, resource: str = "*", keys: dict[str, str] | None = None) -> None:
-    """Check that whoever made the request at hand may do something.
+    """Check that the caller of the current request may do something.
 
     Raises
     ------
     RefusedError
-        If not.
+        If the caller may not.
     """
     caller = iam_evaluator.caller_arn()
     if caller.endswith(":root"):

@@ -1,7 +1,7 @@
-"""A bucket as a folder of this machine, for a Spark that has no connector to S3, kept equal both ways.
+"""Keeps a folder and a bucket equal, for a Spark without a connector to S3.
 
-What is put into the bucket is in the folder before the request is answered; what Spark writes into the folder is in the
-bucket a moment later.
+An object that is put into the bucket is in the folder before the request is answered. A file that Spark writes into the
+folder is in the bucket a moment later.
 """
 
 import hashlib
@@ -11,34 +11,34 @@ from typing import Any
 
 from ministack.services import s3
 
-_PAUSE = 0.1
+_PAUSE_SECONDS = 0.1
 
 _open: list["Stage"] = []
 
 
 def follow() -> None:
-    """Bring all open stages up to date with their buckets."""
+    """Update all open stages from their buckets."""
     for stage in _open.copy():
         stage.pull()
 
 
 class Stage:
-    """One bucket, from now until it is closed.
+    """The folder of one bucket, updated until it is closed.
 
     Parameters
     ----------
     folder
-        Where to.
+        The folder.
     bucket
-        Its name.
+        The name of the bucket.
     client
-        S3 with the credentials that what Spark writes is put with.
+        The S3 client that uploads what Spark writes.
     """
 
     def __init__(self, folder: Path, bucket: str, client: Any) -> None:
         self._folder, self._bucket, self._client = folder, bucket, client
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._tags: dict[str, str] = {}  # what both sides have, by key
+        self._tags: dict[str, str] = {}  # ETags of what both sides have, by key
         self._seen: dict[Path, int] = {}
         self._closed = threading.Event()
         self.pull()
@@ -47,7 +47,7 @@ class Stage:
         _open.append(self)
 
     def pull(self) -> None:
-        """Write what the bucket has and the folder has not."""
+        """Write the objects that are in the bucket but not in the folder."""
         objects = s3._buckets[self._bucket]["objects"]
         for key, found in list(objects.items()):
             if self._tags.get(key) != found["etag"] and not key.endswith("/"):
@@ -59,7 +59,7 @@ class Stage:
                 draft.replace(path)
 
     def close(self, *, push: bool) -> None:
-        """Stop, after a last look at what Spark has written if `push`."""
+        """Stop the updates. If `push`, upload first what Spark has written."""
         _open.remove(self)
         self._closed.set()
         self._pusher.join()
@@ -67,14 +67,14 @@ class Stage:
             self._push()
 
     def _keep_pushing(self) -> None:
-        while not self._closed.wait(_PAUSE):
+        while not self._closed.wait(_PAUSE_SECONDS):
             self._push()
 
     def _push(self) -> None:
         for path in self._folder.rglob("*"):
             key = path.relative_to(self._folder).as_posix()
             if "_temporary" in key or path.name.startswith(".") or not path.is_file():
-                continue  # not yet where it belongs
+                continue  # Spark renames the file when it is complete
             changed = path.stat().st_mtime_ns
             if self._seen.get(path) == changed:
                 continue

@@ -1,16 +1,16 @@
-"""A step as EMR runs it: what spark-submit was told, in a container of its own, with the node's role and no other.
+"""Runs a step as EMR does: spark-submit runs in its own container, with the role of the node only.
 
-YARN's part is played by a folder: the archive is unpacked under its name, the driver starts beside it, and Spark runs
-in local mode with two cores. Everything else is what the state machine sent: the arguments, the ``spark-defaults`` of
-the cluster, the environment of YARN's containers. Python is a bare one: packages come from the archive, pyspark from
-Spark's own zip files.
+A folder replaces YARN: each archive is unpacked there under its name, the driver starts there, and Spark runs in local
+mode with two cores. Everything else comes from the state machine: the arguments, the ``spark-defaults`` of the cluster,
+and the environment of YARN's containers. Python has no packages: they come from the archive, and pyspark comes from the
+zip files of Spark.
 
-Spark's own reads and writes go to ``s3://``, as the job has it, in one of two ways:
+Spark itself reads and writes ``s3://`` in one of two ways:
 
 ``staged``
     A view of a folder on this machine that is kept equal to the bucket (see `stage`).
 ``s3a``
-    Hadoop's own connector, which Spark downloads from Maven Central.
+    Hadoop's connector, which Spark downloads from Maven Central.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Json = dict[str, Any]
 
 
 class Node:
-    """What all steps of a cluster share: its role, its metadata service, its settings of Spark."""
+    """What all steps of a cluster share: the role, the metadata service and the configuration of Spark."""
 
     def __init__(self, cluster: Json, given: Json, role: str) -> None:
         self.cluster_id, self.role = cluster["Id"], role
@@ -58,21 +58,21 @@ class Node:
         self.folder = Path(os.environ["LOCAL_AWS_FOLDER"], "nodes", self.cluster_id)
 
     def credentials(self) -> dict[str, str]:
-        """Return a new session of the instance role."""
-        return roles.take(self.role, "ec2", self._source)
+        """Return the credentials of a session of the instance role."""
+        return roles.assume(self.role, "ec2", self._source)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Stop the metadata service and delete the files."""
         self.metadata.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Step:
-    """One step; `run` returns its exit code."""
+    """One step of a cluster."""
 
     def __init__(self, node: Node, record: Json) -> None:
         self._node = node
-        self._words = record["Config"]["Args"]
+        self._arguments = record["Config"]["Args"]
         self._container: Path = node.folder / record["Id"]
         self._stage = node.folder / "stage"
         self.logs = f"{node.log_uri}steps/{record['Id']}/"
@@ -81,7 +81,7 @@ class Step:
         self._killed = threading.Event()
 
     def run(self) -> int:
-        """Localise, start the driver, wait for it, carry back what Spark wrote, leave the logs."""
+        """Fetch the files, run the driver, upload the logs, and return the exit code."""
         self._container.mkdir(parents=True)
         self._s3 = roles.client("s3", self._node.credentials())
         log = self._container / "stderr"
@@ -90,11 +90,11 @@ class Step:
         except ClientError as error:
             log.write_text(f"{error}\n")
             code = 1
-        self._leave_logs(code)
+        self._upload_logs(code)
         return code
 
     def kill(self) -> None:
-        """End the driver and all that it started, as YARN does."""
+        """Kill the driver and every process that it started, as YARN does."""
         self._killed.set()
         if self._driver is not None and self._driver.poll() is None:
             os.killpg(self._driver.pid, signal.SIGKILL)
@@ -104,7 +104,7 @@ class Step:
         for name in ("--deploy-mode", "--archives"):
             parser.add_argument(name, required=True)
         parser.add_argument("application", nargs=argparse.REMAINDER)
-        options = parser.parse_args(self._words[1:])
+        options = parser.parse_args(self._arguments[1:])
         for archive, name in (uri.split("#") for uri in options.archives.split(",")):
             (self._container / name).symlink_to(self._unpacked(archive))
         main = self._fetch(options.application[0])
@@ -128,7 +128,7 @@ class Step:
             if self._killed.is_set():
                 self.kill()
             known = Path(os.environ["LOCAL_AWS_FOLDER"], "drivers", str(self._driver.pid))
-            known.touch()  # so that whoever stops the local AWS can stop what it started
+            known.touch()  # stopping the local AWS kills the drivers listed here
             if faults.driver:
                 self._disturb()
             exit_code = self._driver.wait()
@@ -144,7 +144,7 @@ class Step:
         return path
 
     def _unpacked(self, uri: str) -> Path:
-        """Return where an archive is unpacked: once, as YARN's cache does, but for all clusters."""
+        """Return the folder of an unpacked archive. Like the cache of YARN, but shared by all clusters."""
         file = self._fetch(uri)
         cache = Path(os.environ["LOCAL_AWS_FOLDER"], "archives", file.stem)
         with _unpacking:
@@ -155,7 +155,7 @@ class Step:
         return cache
 
     def _environment(self) -> dict[str, str]:
-        """Return the driver's variables: those of YARN's container, where AWS is, and no credentials."""
+        """Return the variables of the driver: those of YARN's container and AWS's endpoints, but no credentials."""
         given = {
             name.removeprefix(_APP_MASTER): value
             for name, value in self._node.defaults.items()
@@ -179,13 +179,13 @@ class Step:
         )
 
     def _settings(self) -> dict[str, str]:
-        """Return the cluster's settings of Spark, what saves time on this machine, and how s3:// is reached here."""
-        quick = {
+        """Return the cluster's configuration of Spark, with faster settings for this machine and its way to s3://."""
+        faster = {
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "2",
             "spark.driver.extraJavaOptions": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {self._metadata_option()}",
         }
-        return self._node.defaults | quick | (self._s3a() if _by_s3a() else self._view())
+        return self._node.defaults | faster | (self._s3a() if _by_s3a() else self._view())
 
     def _metadata_option(self) -> str:
         return f"-Dcom.amazonaws.sdk.ec2MetadataServiceEndpointOverride={self._node.metadata.url}"
@@ -214,10 +214,10 @@ class Step:
 
     def _buckets(self) -> list[str]:
         """Return the buckets that Spark itself reads and writes."""
-        return [self._words[self._words.index("--output") + 1].split("/")[2]]
+        return [self._arguments[self._arguments.index("--output") + 1].split("/")[2]]
 
     def _disturb(self) -> None:
-        """Let the driver hang from the start, or kill it once it has said that it has a plan and a claim."""
+        """Stop the driver at the start, or kill it when it has printed its plan, after which it has claimed the run."""
         assert self._driver is not None
         if faults.driver == "hangs":
             os.killpg(self._driver.pid, signal.SIGSTOP)
@@ -227,11 +227,11 @@ class Step:
         if self._driver.poll() is None:
             os.killpg(self._driver.pid, signal.SIGKILL)
 
-    def _leave_logs(self, code: int) -> None:
+    def _upload_logs(self, code: int) -> None:
         driver = f"{self._node.log_uri}containers/application_1_0001/container_1_0001_01_000001/"
-        said = f"Exit code {code}; the driver's own output is in {driver}stdout.gz\n".encode()
+        message = f"Exit code {code}; the driver's own output is in {driver}stdout.gz\n".encode()
         for uri, data in {
-            f"{self.logs}stderr.gz": said,
+            f"{self.logs}stderr.gz": message,
             f"{driver}stderr.gz": _content(self._container / "stderr"),
             f"{driver}stdout.gz": _content(self._container / "stdout"),
         }.items():

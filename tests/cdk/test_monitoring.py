@@ -2,7 +2,7 @@ from cdk_app.settings import Settings
 from tests.cdk.conftest import Synthesise
 from tests.cdk.template import Synthesised
 
-TOLD = Settings(stage="prod", email="fruits@example.com", monthly_budget=50)
+WITH_EMAIL = Settings(stage="prod", email="fruits@example.com", monthly_budget=50)
 
 
 def test_an_alarm_for_every_bad_end_of_a_run_and_of_the_janitor(dev: Synthesised) -> None:
@@ -19,9 +19,9 @@ def test_an_alarm_for_every_bad_end_of_a_run_and_of_the_janitor(dev: Synthesised
         assert alarm["AlarmActions"] == [dev.resolve({"Ref": _id(dev, "WatchTopic")})]
 
 
-def test_mail_and_budget_only_when_asked_for(dev: Synthesised, synthesise: Synthesise) -> None:
+def test_mail_and_budget_are_optional(dev: Synthesised, synthesise: Synthesise) -> None:
     assert dev.of("AWS::SNS::Subscription") == dev.of("AWS::Budgets::Budget") == {}
-    stack = synthesise(TOLD)
+    stack = synthesise(WITH_EMAIL)
     (subscription,) = stack.of("AWS::SNS::Subscription").values()
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "fruits@example.com")
     (budget,) = stack.of("AWS::Budgets::Budget").values()
@@ -29,7 +29,7 @@ def test_mail_and_budget_only_when_asked_for(dev: Synthesised, synthesise: Synth
     assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:stack$fruits-prod"]}
 
 
-def test_executions_are_logged_whole_and_traced(dev: Synthesised) -> None:
+def test_executions_are_traced_and_logged_with_their_data(dev: Synthesised) -> None:
     for machine in dev.of("AWS::StepFunctions::StateMachine").values():
         assert machine["TracingConfiguration"] == {"Enabled": True}
         assert machine["LoggingConfiguration"]["Level"] == "ALL"
