@@ -123,6 +123,12 @@ def allow_terminating_clusters(role: iam.Role) -> None:
     )
 
 
+def allow_describing_clusters(role: iam.Role) -> None:
+    """Allow `role` to describe the clusters that have the tag of this stack, and no others."""
+    stack = cdk.Stack.of(role)
+    _allow(role, ["elasticmapreduce:DescribeCluster"], _clusters(stack), _own_tag(stack))
+
+
 def allow_listing_clusters(role: iam.Role) -> None:
     """Allow `role` to list the clusters of the region."""
     _allow(role, ["elasticmapreduce:ListClusters"], "*", {"aws:RequestedRegion": cdk.Stack.of(role).region})

@@ -8,6 +8,7 @@ from constructs import Construct
 from cdk_app import checks
 from cdk_app.bundle import Bundle, Job
 from cdk_app.cluster import Cluster
+from cdk_app.guard import Guard
 from cdk_app.janitor import Janitor
 from cdk_app.monitoring import Monitoring
 from cdk_app.network import Network
@@ -71,6 +72,14 @@ class FruitsStack(cdk.Stack):
         )
         self.janitor.clean_up_after(self.workflow.state_machine)
         self.monitoring.add_alarms(self.workflow.state_machine, self.janitor.state_machine)
+        self.guard = Guard(
+            self,
+            "Guard",
+            workflow=self.workflow.state_machine,
+            vpc=self.network.vpc,
+            keep_logs_days=settings.keep_logs_days,
+        )
+        self.guard.delete_before(self.storage, self.network, self.cluster, self.monitoring, self.janitor, self.workflow)
         self._add_outputs(settings.input_prefix)
         self._allow_nodes()
         self._allow_requests_to_buckets()

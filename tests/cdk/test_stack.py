@@ -19,14 +19,18 @@ from tests.cdk.conftest import CONTEXT, Synthesise
 from tests.cdk.template import ACCOUNT, REGION, Synthesised
 
 NODES, SERVICE, WORKFLOW, JANITOR = "ClusterInstanceRole", "ClusterServiceRole", "WorkflowRole", "JanitorRole"
+GUARD = "GuardRole"
 DATA, RESULTS, LOGS = "arn:aws:s3:::StorageData", "arn:aws:s3:::StorageResults", "arn:aws:s3:::StorageLogs"
 CLUSTER = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/j-1"
 OURS = {"elasticmapreduce:resourcetag/stack": "fruits-dev"}
 THEIRS = {"elasticmapreduce:resourcetag/stack": "fruits-prod"}
+ENDPOINT = f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc-endpoint/vpce-1"
+EMR_MANAGED = "aws:resourcetag/for-use-with-amazon-emr-managed-policies"
+EMRS = {"aws:resourcetag/name": "emr-service-vpce", EMR_MANAGED: "true"}
 #: CloudFormation replaces a resource whose logical ID changes. These would lose objects, messages or history.
 STATEFUL = {
     "AWS::S3::Bucket": {"StorageData6BB23F4E", "StorageResultsB2A4FB2E", "StorageLogs2A2D4D26"},
-    "AWS::Logs::LogGroup": {"WorkflowLogD7C9FC7F", "JanitorLog03E57EC5", "StorageEmptying49D00EA8"},
+    "AWS::Logs::LogGroup": {"WorkflowLogD7C9FC7F", "JanitorLog03E57EC5", "StorageEmptying49D00EA8", "GuardLog047B64CB"},
     "AWS::StepFunctions::StateMachine": {"WorkflowMachine0C2E3460", "JanitorMachine2A2C5798"},
     "AWS::SNS::Topic": {"WatchTopicE125D5FE"},
     "AWS::SNS::Subscription": {"WatchTopicfruitsexamplecomE53A3AB7"},
@@ -74,6 +78,14 @@ def allows(stack: Synthesised, role: str, action: str, resource: str, region: st
         (WORKFLOW, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
         (JANITOR, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
         (JANITOR, "elasticmapreduce:ListClusters", "*", {}),
+        (GUARD, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (GUARD, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
+        (GUARD, "elasticmapreduce:ListClusters", "*", {}),
+        (GUARD, "states:ListExecutions", f"arn:aws:states:{REGION}:{ACCOUNT}:WorkflowMachine", {}),
+        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev:run-1", {}),
+        (GUARD, "ec2:DescribeVpcEndpoints", "*", {}),
+        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, EMRS),
+        (GUARD, "logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:GuardLog", {}),
     ],
 )
 def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
@@ -123,6 +135,16 @@ def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, key
         (JANITOR, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
         (JANITOR, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
         (JANITOR, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:WatchTopic", {}),
+        (GUARD, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
+        (GUARD, "elasticmapreduce:DescribeCluster", CLUSTER, {}),
+        (GUARD, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
+        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-prod:run-1", {}),
+        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev-janitor:1", {}),
+        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/name": "emr-service-vpce"}),
+        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, {EMR_MANAGED: "true"}),
+        (GUARD, "ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", {}),
+        (GUARD, "logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:GuardLog", {}),
+        (GUARD, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
     ],
 )
 def test_a_role_may_not(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
@@ -152,7 +174,7 @@ def test_the_workflow_passes_two_roles_each_to_its_service(
 def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: Settings) -> None:
     stack = synthesise(settings)
     ours = [role for role in stack.of("AWS::IAM::Role") if not role.startswith("CustomS3AutoDelete")]
-    assert {NODES, SERVICE, WORKFLOW, JANITOR, "JanitorStartRole"} == set(ours)
+    assert {NODES, SERVICE, WORKFLOW, JANITOR, "JanitorStartRole", GUARD} == set(ours)
     for role in ours:
         for statement in stack.statements(role):
             if statement["Effect"] == "Deny":
