@@ -367,7 +367,7 @@ def test_the_answer_is_sent_again_after_a_network_error(aws: Aws, monkeypatch: p
     def flaky(request: Any, timeout: float) -> Any:
         if failures:
             raise failures.pop()
-        return put(request, timeout)
+        return put(request, timeout=timeout)
 
     monkeypatch.setattr("urllib.request.urlopen", flaky)
     index.handler(EVENT | {"RequestType": "Update"}, aws)

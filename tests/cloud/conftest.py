@@ -55,11 +55,25 @@ def fault_rows() -> list[tuple[str, ...]]:
     return _rows
 
 
+_destroy_rows: list[tuple[str, str]] = []
+
+
+@pytest.fixture(scope="session")
+def destroy_rows() -> list[tuple[str, str]]:
+    """How long each destruction took. The tests append to it."""
+    return _destroy_rows
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the fault matrix."""
-    if _rows:
-        heads = ("fault", "the execution ends", "the cluster is ended by", "after", "and gone after")
-        widths = [max(map(len, column)) for column in zip(heads, *_rows, strict=True)]
-        terminalreporter.section("faults in the cloud")
-        for row in (heads, *_rows):
-            terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    """Print the fault matrix, and how long the destructions took."""
+    fault_heads = ("fault", "the execution ends", "the cluster is ended by", "after", "and gone after")
+    for title, heads, rows in (
+        ("faults in the cloud", fault_heads, _rows),
+        ("destructions", ("destroyed", "took"), _destroy_rows),
+    ):
+        if rows:
+            widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+            terminalreporter.section(title)
+            for row in (heads, *rows):
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                terminalreporter.write_line("  ".join(cells))

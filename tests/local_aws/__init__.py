@@ -27,4 +27,6 @@ The modules of ``plugin`` run in the process of the emulator:
     give a step what it finds on its node: credentials by IMDSv2, and a file system behind ``s3://``
 ``cloudformation``
     adds the resource types that MiniStack lacks
+``network``
+    refuses to delete subnets, security groups and networks that are in use
 """

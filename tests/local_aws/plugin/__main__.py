@@ -22,7 +22,7 @@ patches.check()
 from ministack import app as ministack  # noqa: E402 - only after the check
 from ministack.core import tls  # noqa: E402
 
-from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, stage  # noqa: E402
+from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, network, stage  # noqa: E402
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -65,7 +65,9 @@ async def main() -> None:
     """Serve until SIGTERM."""
     stop_with_parent()
     os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"] = tls.resolve_tls_material()
-    for part in (cloudformation, emr, events, integrations):
+    # Lambda functions in Python answer CloudFormation over TLS, and this may be set to a file without the certificate.
+    os.environ["SSL_CERT_FILE"] = tls.ca_bundle_path(os.environ["MINISTACK_SSL_CERT"]) or ""
+    for part in (cloudformation, emr, events, integrations, network):
         part.install()
     config = Config()
     config.bind = [os.environ["LOCAL_AWS_URL"].removeprefix("https://")]

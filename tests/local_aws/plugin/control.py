@@ -15,6 +15,8 @@ class Faults:
     ----------
     startup_seconds
         How long a cluster takes to start.
+    ending_seconds
+        How long a cluster takes to end.
     start_reason
         The code and the message with which clusters end while they start, as in EMR without capacity.
     bootstrap_reason
@@ -31,6 +33,7 @@ class Faults:
     """
 
     startup_seconds: float = float(os.environ.get("LOCAL_AWS_STARTUP_SECONDS", "1"))
+    ending_seconds: float = 0
     start_reason: list[str] = field(default_factory=list)
     bootstrap_reason: list[str] = field(default_factory=list)
     driver: str = ""

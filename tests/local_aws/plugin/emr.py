@@ -95,6 +95,10 @@ def _start(given: Json, run_job_flow: Callable[[Json], Answer]) -> Answer:
     cluster = emr._clusters[json.loads(answer[2])["JobFlowId"]]
     _set_state(cluster, "STARTING")
     cluster["Status"]["Timeline"] = {"CreationDateTime": time.time()}
+    cluster["Ec2InstanceAttributes"] |= {
+        "Ec2SubnetId": given["Instances"]["Ec2SubnetIds"][0],
+        "ServiceAccessSecurityGroup": given["Instances"]["ServiceAccessSecurityGroup"],
+    }
     lifecycle = _lifecycles[cluster["Id"]] = ClusterLifecycle(cluster, given)
     threading.Thread(target=contextvars.copy_context().run, args=(lifecycle.run,), daemon=True).start()
     return answer
@@ -216,7 +220,14 @@ class ClusterLifecycle:
         with self._lock:
             if self.ended:
                 return
-            _set_state(self.cluster, state, code, message)
+            last = (self.cluster, state, code, message)
+            if faults.ending_seconds:
+                _set_state(self.cluster, "TERMINATING", code, message)
+                timer = threading.Timer(faults.ending_seconds, _set_state, last)
+                timer.daemon = True
+                timer.start()
+            else:
+                _set_state(*last)
             for step in self._steps:
                 if step["Status"]["State"] in ("PENDING", "RUNNING"):
                     _set_state(step, "CANCELLED", "NONE", "The cluster was terminated.")

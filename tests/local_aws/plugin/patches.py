@@ -16,10 +16,10 @@ NAMES = {
         *("EvalContext", "evaluate", "evaluate_resource_policy", "caller_arn"),
         *("_gather_role_policies", "_role_name_from_assumed_arn"),
     ),
-    "core.tls": ("resolve_tls_material",),
+    "core.tls": ("resolve_tls_material", "ca_bundle_path"),
     "core.responses": ("get_account_id", "get_region", "error_response_json"),
     "services.cloudformation.provisioners": ("_RESOURCE_HANDLERS", "_ec2_sg_permissions"),
-    "services.ec2": ("_security_groups",),
+    "services.ec2": ("_security_groups", "_vpc_endpoints", "_tags"),
     "services.emr": ("_HANDLERS", "_clusters", "_steps", "_make_step"),
     "services.eventbridge": (
         *("_invoke_target", "_dispatch_to_stepfunctions"),
@@ -33,6 +33,7 @@ NAMES = {
         *("_emit_execution_status_event", "_add_event"),
     ),
     "services.sts": ("register_session",),
+    "services.tagging": ("_RESOURCE_TAG_COLLECTORS",),
 }
 
 
