@@ -19,14 +19,16 @@ from tests.local_aws.emulator import LocalAws
 _EMR_ENDPOINT = {"Name": "emr-service-vpce", "for-use-with-amazon-emr-managed-policies": "true"}
 
 
-def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path) -> None:
+def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path, destroy_rows: list[tuple[str, str]]) -> None:
     cdk.deploy(aws, stage="prod")
     prod = Deployed.find(aws, "fruits-prod")
     keys = prod.put_photos(drawn)
     with pytest.raises(cdk.CdkError, match=r"[Tt]ermination ?[Pp]rotection"):
         cdk.destroy(aws, stage="prod")
     aws.client("cloudformation").update_termination_protection(StackName=prod.name, EnableTerminationProtection=False)
+    begun = time.monotonic()
     cdk.destroy(aws, stage="prod")
+    destroy_rows.append(("while idle", f"{time.monotonic() - begun:.0f} s"))
     left = [bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"] if prod.name in bucket["Name"]]
     assert sorted(left) == sorted([prod.data, prod.results])
     assert prod.keys(prod.data) == keys
