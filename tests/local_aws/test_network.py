@@ -47,7 +47,7 @@ def test_a_cluster_that_has_ended_uses_nothing(cluster: dict[str, Any], state: s
 def test_what_an_endpoint_uses_cannot_be_deleted(used: str) -> None:
     ec2._vpc_endpoints["vpce-1"] = {"VpcEndpointId": "vpce-1", "VpcId": "vpc-1", "SubnetIds": ["subnet-1"]}
     try:
-        with pytest.raises(ValueError, match="DependencyViolation.*vpce-1"):
+        with pytest.raises(ValueError, match=r"DependencyViolation.*vpce-1"):
             deleted(used)
     finally:
         del ec2._vpc_endpoints["vpce-1"]
