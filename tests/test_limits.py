@@ -1,4 +1,4 @@
-"""Limits of the memory and the time that a photo may take: from its headers, and measured."""
+"""Photos take limited memory and time: the job checks their headers, and the tests measure both."""
 
 import subprocess
 import sys

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A run on 32 drawn photos and two broken ones. It standardises, so that every stage of its PCA is used."""
+    """A run on 32 drawn photos and two broken ones. Its features are standardised, to cover every stage of PCA."""
 
     photos: Path
     output: Path
