@@ -13,6 +13,11 @@ from cdk_app import emr, europe
 from cdk_app.state_machine import state_machine, state_machine_role
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+# EMR's API sends seconds since 1970. SDK integrations of other services turn such times into ISO 8601, and nothing
+# documents it for EMR, so both are accepted.
+_CREATION_MILLIS = (
+    "($created := Status.Timeline.CreationDateTime; $type($created) = 'number' ? $created * 1000 : $toMillis($created))"
+)
 
 
 class Janitor(Construct):
@@ -144,7 +149,7 @@ class Janitor(Construct):
                 "Assign": {
                     "clusters": "{% $append($clusters, [$states.result.Clusters["
                     f"Name = '{prefix}' & $run or ($substring(Name, 0, {len(prefix)}) = '{prefix}' and "
-                    f"$millis() - $toMillis(Status.Timeline.CreationDateTime) > {oldest})].Id]) %}}",
+                    f"$millis() - {_CREATION_MILLIS} > {oldest})].Id]) %}}",
                     "marker": "{% $exists($states.result.Marker) ? $states.result.Marker : '' %}",
                     "looks": "{% $looks + 1 %}",
                 },
