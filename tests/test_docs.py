@@ -120,11 +120,11 @@ def test_python_blocks_run_as_they_are(page: Path, demo: Demo, monkeypatch: pyte
 
 def test_the_python_of_the_readme_finds_a_copy_with_another_label(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo.folder)
-    photos = _run_python(ROOT / "README.md")["photos"].set_index("path")
+    pairs = _run_python(ROOT / "README.md")["pairs"].set_index("path")
     for path, other in (("Kiwi/00.jpg", "Lemon/copy.jpg"), ("Lemon/copy.jpg", "Kiwi/00.jpg")):
-        found = photos.loc[path]
-        assert (found["other"], found["distance"]) == (other, pytest.approx(0, abs=1e-4))
-        assert found["label"] != found["other_label"]
+        found = pairs.loc[path]
+        assert (found["nearest"], found["distance"]) == (other, pytest.approx(0, abs=1e-4))
+        assert found["label"] != found["nearest_label"]
 
 
 def test_the_summary_in_the_readme_has_the_lines_of_a_summary(demo: Demo) -> None:
