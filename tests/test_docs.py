@@ -33,7 +33,8 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 def _blocks(page: Path, language: str) -> list[str]:
     """Return the content of a page's code blocks in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [content for tag, content in blocks if tag == language]
 
 
 def _commands(page: Path) -> list[list[str]]:
@@ -101,7 +102,9 @@ def demo(spark: SparkSession, network_file: str, tmp_path_factory: pytest.TempPa
     draw(photos, images_per_label=2)
     shutil.copy(photos / "Kiwi" / "00.jpg", photos / "Lemon" / "copy.jpg")
     settings = Settings(str(photos), str(results), weights=network_file, components=6, max_rejected=0.1)
-    return Demo(folder, run(settings, Stages(Console(file=io.StringIO()))))
+    manifest = run(settings, Stages(Console(file=io.StringIO())))
+    shutil.copytree(results, folder / "results")  # as if copied from S3
+    return Demo(folder, manifest)
 
 
 def _run_python(page: Path) -> dict[str, Any]:
