@@ -135,7 +135,7 @@ def test_the_command_prints_what_it_removed(tmp_path: Path) -> None:
     done = command()
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        f"removed one (published, started 2026-11-20T05:00:00+00:00): 4 objects, {size:,} bytes",
-        f"removed 1 runs from {tmp_path}: 4 objects, {size:,} bytes",
+        f"removed one (published, started 2026-11-20T05:00:00+00:00): 5 objects, {size:,} bytes",
+        f"removed 1 runs from {tmp_path}: 5 objects, {size:,} bytes",
     ]
     assert command("--run-id", "two").returncode == 2
