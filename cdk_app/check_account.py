@@ -6,6 +6,7 @@ It takes the settings of ``cdk deploy`` and prints one line per check, with the 
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -158,4 +159,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # not every locale has the marks
     sys.exit(main())
