@@ -14,7 +14,7 @@ help: ## Show this list
 demo: .venv/.user ## Run the job on photos that it draws itself, and say where the report is
 	@.venv/bin/fruits demo
 
-test: .venv/.developer ## Check the code and run every test
+test: .venv/.developer node_modules/.package-lock.json ## Check the code and run every test
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
@@ -50,7 +50,8 @@ clean: ## Remove what the other targets made, the virtual environment too
 	@$(PIP) requirements-dev.lock
 	@touch $@
 
-# The cloud side. The CDK command comes from npm, pinned by package-lock.json, and runs on the Node of .venv.
+# The cloud side. The CDK command and JSONata's reference implementation come from npm, pinned by package-lock.json, and
+# run on the Node of .venv.
 .PHONY: synth
 CDK := .venv/bin/node node_modules/aws-cdk/bin/cdk
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ministack.services import stepfunctions
 
 _FOLDER = Path(__file__).parent
-PACKAGE = _FOLDER.parents[1] / "node_modules" / "jsonata"
+_PACKAGE = _FOLDER.parents[1] / "node_modules" / "jsonata"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Reference:
 @contextmanager
 def reference() -> Iterator[Reference]:
     """Start the reference implementation."""
+    if not _PACKAGE.exists():
+        pytest.fail("The npm package jsonata is not installed; run make node_modules/.package-lock.json")
     command = [os.environ["JSII_NODE"], str(_FOLDER / "jsonata.mjs")]
     environment = {**os.environ, "TZ": "UTC"}
     with subprocess.Popen(

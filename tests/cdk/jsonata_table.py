@@ -11,7 +11,8 @@ from typing import Any
 
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
 
-ODD = [
+#: Values of every type, each of which replaces every part of a possible value.
+ODD: list[Any] = [
     None,
     True,
     False,
@@ -88,6 +89,7 @@ _COMPLETED = [
     {"input_prefix": 'été 2026/l\'"été"/😀/', "components": 1e-7, "max_rejected": 0, "recompute": False},
     {"input_prefix": "photos", "components": 0.1 + 0.2, "max_rejected": 1 / 3, "recompute": True},
     {"input_prefix": "photos", "components": 200.0, "max_rejected": 1e-5, "recompute": True},
+    {"input_prefix": "photos", "components": 1280, "max_rejected": 2**-22, "recompute": True},
 ]
 _NOTIFICATION = [{"cause": "It broke."}, {"cause": ""}, {"cause": 'it\'s "été" 日本 😀\nline 2'}]
 
@@ -102,6 +104,7 @@ INPUTS: dict[tuple[str, str], list[Any]] = {
             for name in _GIVEN
             for value in [*ODD, 1, 1280, 1281, 1.5, 1e-9, "/a", "a//b", "s3://a", "a\n"]
         ),
+        *({"input_prefix": value} for value in (10**15, 26050504380495.25, -0.0, ["photos", "été"], [200.0])),
         {"prefix": "photos"},
         {'it\'s "été" 日本 😀': 1, "b": 2},
         {"input_prefix": None, "a": None},
@@ -167,10 +170,8 @@ RESULTS: dict[tuple[str, str], list[Any]] = {
     ],
 }
 
-#: More answers that AWS does not document. They are bodies that are no manifest, and dates in other forms.
+#: More answers that AWS does not document: dates in other forms.
 ODD_RESULTS: dict[tuple[str, str], list[Any]] = {
-    ("Workflow", "Read manifest"): [],
-    ("Workflow", "Read the job's failure reason"): [],
     ("Janitor", "List clusters"): [
         {"Clusters": [_cluster("fruits-dev-old", created)]}
         for created in [
@@ -181,7 +182,22 @@ ODD_RESULTS: dict[tuple[str, str], list[Any]] = {
         ]
     ],
 }
-_NO_JSON = ["", "{", "null", "NaN", "Infinity", "[]", '["x"]', '"text"', "7", "{}", "{'a': 1}", " {} ", '{"a": 1e999}']
+#: Bodies of objects that are not what the job writes, most of them no JSON.
+_ODD_BODIES = [
+    "",
+    "{",
+    "null",
+    "NaN",
+    "Infinity",
+    "[]",
+    '["x"]',
+    '"text"',
+    "7",
+    "{}",
+    "{'a': 1}",
+    " {} ",
+    '{"a": 1e999}',
+]
 
 #: The errors that a catch may get.
 ERRORS = [
@@ -260,5 +276,5 @@ def odd_results(key: tuple[str, str]) -> Iterator[Any]:
     yield from odd(fullest)
     yield from ODD_RESULTS.get(key, [])
     if "Body" in fullest:
-        yield from map(_body, _NO_JSON)
+        yield from map(_body, _ODD_BODIES)
         yield from (_body(json.dumps(content)) for content in odd(json.loads(fullest["Body"])))

@@ -79,6 +79,10 @@ def assigned(definition: Mapping[str, Any], before: frozenset[str] = frozenset()
     return found
 
 
+#: Expressions, the names of the values that each uses, and the variables that have a value there.
+Used = list[tuple[Expression, list[str], frozenset[str]]]
+
+
 @dataclass(frozen=True)
 class Row:
     """The values for one evaluation, and whether they can occur."""
@@ -146,6 +150,7 @@ class Difference:
 
 _NULL = "A built-in function takes null for a missing argument."
 _PARSE = "$parse reads JSON with Python's parser, which also accepts these numbers."
+_DIGITS = "$string writes large numbers with an exponent, keeps the sign of -0, and rounds a half to even."
 _DATE = "$toMillis accepts other forms of ISO 8601 than the reference."
 KNOWN = (
     Difference("$contains(Key,", '"Key": null', _NULL),
@@ -154,6 +159,15 @@ KNOWN = (
     Difference("$parse(", '"Body": "null"', "$parse yields undefined for null."),
     Difference("$parse(", '"Body": "NaN"', _PARSE),
     Difference("$parse(", '"Body": "Infinity"', _PARSE),
+    *(
+        Difference("$string($value)", f'"input_prefix": {number}}}', _DIGITS)
+        for number in ("1000000000000000", "26050504380495.25", "-0.0")
+    ),
+    Difference(
+        "$string($value)", '"input_prefix": ["photos", "été"]', "$string escapes all but ASCII in lists and objects."
+    ),
+    Difference("$string($value)", '"input_prefix": [200.0]', "$string writes numbers in lists as Python does."),
+    Difference("$string($states.input.max_rejected)", '"max_rejected": 2.384185791015625e-07', _DIGITS),
     Difference("$contains(Key,", '.jpg\\n"', "$ in a regular expression also matches before a final line break."),
     *(
         Difference("$toMillis(", f'"CreationDateTime": "{date}"', _DATE)
@@ -198,9 +212,7 @@ def definitions(dev: Synthesised) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def used(
-    definitions: dict[str, dict[str, Any]], reference: Reference
-) -> list[tuple[Expression, list[str], frozenset[str]]]:
+def used(definitions: dict[str, dict[str, Any]], reference: Reference) -> Used:
     """All expressions, with the names of the values that each uses, and with the variables that have a value."""
     found = []
     for machine, definition in definitions.items():
@@ -214,7 +226,7 @@ def used(
 
 
 @pytest.fixture(scope="module")
-def evaluations(used: list[tuple[Expression, list[str], frozenset[str]]], reference: Reference) -> list[Evaluation]:
+def evaluations(used: Used, reference: Reference) -> list[Evaluation]:
     """Every expression with every row of its values."""
     found = []
     for expression, names, _ in used:
@@ -230,9 +242,7 @@ def report(found: list[Evaluation]) -> str:
     return "\n".join([f"{len(found)} evaluations", *map(str, found[:10])])
 
 
-def test_the_table_has_no_values_that_nothing_uses(
-    used: list[tuple[Expression, list[str], frozenset[str]]],
-) -> None:
+def test_the_table_has_no_values_that_nothing_uses(used: Used) -> None:
     names = {(each.machine, name) for each, names, _ in used for name in names}
     states = {(each.machine, each.state, part) for each, _, _ in used for part in each.parts}
     assert jsonata_table.VARIABLES.keys() <= names
@@ -241,9 +251,7 @@ def test_the_table_has_no_values_that_nothing_uses(
     assert jsonata_table.ODD_RESULTS.keys() <= jsonata_table.RESULTS.keys()
 
 
-def test_every_path_assigns_the_variables_of_an_expression(
-    used: list[tuple[Expression, list[str], frozenset[str]]],
-) -> None:
+def test_every_path_assigns_the_variables_of_an_expression(used: Used) -> None:
     # Step Functions fails if an expression names a variable that has no value.
     missing = {
         expression.place: unknown
@@ -277,15 +285,23 @@ def test_possible_values_yield_a_result_of_the_right_type(evaluations: list[Eval
     assert not wrong, report(wrong)
 
 
-# Keys like "10" are left out: JavaScript moves them to the front, and Step Functions promises no order of keys.
-_NAMES = st.sampled_from(list(request.KEYS)) | st.text(max_size=8).filter(lambda name: not name.isdecimal())
-_NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+# What is left out: keys like "10", because JavaScript moves them to the front, and Step Functions promises no order of
+# keys; the key "__proto__", which has a meaning in JavaScript only; and what $string of the emulator's engine is wrong
+# for (see KNOWN): numbers of many digits, and in lists and objects also fractions and characters that are not ASCII.
+_ASCII = st.text(st.characters(codec="ascii", exclude_characters="\x7f"), max_size=10)
+_NAMES, _ASCII_NAMES = (
+    texts.filter(lambda name: not name.isdecimal() and name != "__proto__") for texts in (st.text(max_size=8), _ASCII)
+)
+_INTEGERS = st.integers(-(10**13), 10**13)
+_FRACTIONS = st.floats(-1e13, 1e13, allow_subnormal=False).map(lambda number: float(f"{number:.12g}") + 0.0)
 _JSON = st.recursive(
-    st.none() | st.booleans() | _NUMBERS | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    st.none() | st.booleans() | _INTEGERS | _ASCII,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_ASCII_NAMES, inner, max_size=3),
     max_leaves=5,
 )
-_INPUTS = _JSON | st.dictionaries(_NAMES, _JSON, max_size=4)
+_INPUTS = _JSON | st.dictionaries(
+    st.sampled_from(list(request.KEYS)) | _NAMES, _JSON | _FRACTIONS | st.text(max_size=10), max_size=4
+)
 
 
 def _agree(reference: Reference, expression: str, states: dict[str, Any]) -> None:
