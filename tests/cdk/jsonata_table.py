@@ -114,7 +114,12 @@ INPUTS: dict[tuple[str, str], list[Any]] = {
     ("Workflow", "Prepare run"): _COMPLETED,
     ("Workflow", "Notify people"): _NOTIFICATION,
     ("Workflow", "Run failed"): _NOTIFICATION,
-    ("Janitor", "Read the janitor's input"): [{"run": "run-1", "alarm": False}, {"run": "", "alarm": True}],
+    ("Janitor", "Read the janitor's input"): [
+        {"run": "run-1", "alarm": False},
+        {"run": "", "alarm": True},
+        {"run": "run-1"},
+        {},
+    ],
     ("Janitor", "End the cluster"): ["j-1"],
 }
 
@@ -128,11 +133,17 @@ RESULTS: dict[tuple[str, str], list[Any]] = {
         _page("a.txt"),
         _page("line\nbreak.jpg"),
         _page("ends with a line break.jpg\n"),
+        _page(truncated=True),
         _page() | {"Contents": []},
         _page(),
     ],
     ("Workflow", "Create cluster"): [{"ClusterId": "j-1", "ClusterArn": "arn:aws:elasticmapreduce:..."}],
-    ("Workflow", "Read manifest"): [_body(manifest.to_json()) for manifest in _MANIFESTS],
+    ("Workflow", "Has the cluster ended?"): [
+        _ended(StateChangeReason={"Code": "USER_REQUEST", "Message": "Terminated by user request"}),
+        {"Cluster": {"Id": "j-1", "Status": {"State": "TERMINATING"}}},
+        {"Cluster": {"Id": "j-1", "Status": {"State": "TERMINATED_WITH_ERRORS"}}},
+    ],
+    ("Workflow", "Read summary"): [_body(manifest.summary()) for manifest in _MANIFESTS],
     ("Workflow", "Read the job's failure reason"): [
         _body(json.dumps({"reason": "7 % of the images were rejected."})),
         _body('{"reason": ""}'),
@@ -162,6 +173,7 @@ RESULTS: dict[tuple[str, str], list[Any]] = {
         },
         {"Clusters": [_cluster("fruits-dev-run-1", _YOUNG), _cluster("fruits-dev-", _YOUNG)]},
         {"Clusters": [_cluster("fruits-dev-old", "2020-01-01T00:00:00Z")]},
+        {"Clusters": [_cluster("fruits-dev-old", 1577836800), _cluster("fruits-dev-old", 1577836800.123)]},
         {"Clusters": [_cluster("fruits-dev-old", "2020-01-01T00:00:00.123456Z")]},
         {"Clusters": [_cluster("fruits-dev-old", "2020-01-01T00:00:00.123456789Z")]},
         {"Clusters": [_cluster("fruits-development")]},
@@ -227,7 +239,7 @@ CONTEXTS = [
 ]
 
 _TEXTS = ["", "It broke.", 'it\'s "été" 日本 😀\n']
-_MANIFEST_VALUES = [json.loads(manifest.to_json()) for manifest in _MANIFESTS]
+_SUMMARIES = [json.loads(manifest.summary()) for manifest in _MANIFESTS]
 
 #: What the variables may hold, by state machine and name.
 VARIABLES: dict[tuple[str, str], list[Any]] = {
@@ -237,7 +249,7 @@ VARIABLES: dict[tuple[str, str], list[Any]] = {
     ("Workflow", "command"): [["spark-submit", "--input", 's3://data/l\'"été"/']],
     ("Workflow", "flags"): [["--recompute"], []],
     ("Workflow", "cluster_id"): ["", "j-1"],
-    ("Workflow", "error"): ["", "JobTookTooLong", "JobFailed"],
+    ("Workflow", "error_name"): ["", "JobTookTooLong", "JobFailed"],
     ("Workflow", "failure"): _TEXTS,
     ("Workflow", "leak"): _TEXTS,
     ("Workflow", "last_seen"): ["", 'photos/l\'été "😀".txt'],
@@ -246,7 +258,9 @@ VARIABLES: dict[tuple[str, str], list[Any]] = {
     ("Workflow", "job_reason"): _TEXTS,
     ("Workflow", "cluster_reason"): _TEXTS,
     ("Workflow", "step_reason"): _TEXTS,
-    ("Workflow", "manifest"): [*_MANIFEST_VALUES, None],
+    ("Workflow", "cluster_state"): ["TERMINATED", "TERMINATED_WITH_ERRORS", "TERMINATING", "RUNNING"],
+    ("Workflow", "end_looks"): [0, 1, 39, 40],
+    ("Workflow", "summary"): [*_SUMMARIES, None],
     ("Workflow", "published"): [True, False],
     ("Janitor", "run"): ["", "run-1"],
     ("Janitor", "alarm"): [True, False],
