@@ -14,7 +14,7 @@ help: ## Show this list
 demo: .venv/.user ## Draw photos, run the job on them, and print the path of the report
 	@.venv/bin/fruits demo
 
-test: .venv/.developer ## Check the code and run every test
+test: .venv/.developer node_modules/.package-lock.json ## Check the code and run every test
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy

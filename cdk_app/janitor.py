@@ -25,8 +25,8 @@ class Janitor(Construct):
 
     Step Functions runs no catch when an execution is aborted or times out, so the janitor handles these cases.
 
-    Input: ``run``, the name of a run whose cluster must end, or an empty string; ``alarm``, whether to fail after
-    ending a cluster, which raises an alarm.
+    Input: ``run``, the name of a run whose cluster must end (default: none); ``alarm``, whether to fail after ending a
+    cluster, which raises an alarm (default: true).
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, oldest: cdk.Duration, keep_logs_days: int) -> None:
@@ -112,8 +112,8 @@ class Janitor(Construct):
                 self,
                 "Read the janitor's input",
                 assign={
-                    "run": "{% $states.input.run %}",
-                    "alarm": "{% $states.input.alarm %}",
+                    "run": "{% $exists($states.input.run) ? $states.input.run : '' %}",
+                    "alarm": "{% $exists($states.input.alarm) ? $states.input.alarm : true %}",
                     "clusters": [],
                     "marker": "",
                     "looks": 0,

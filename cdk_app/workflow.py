@@ -21,6 +21,7 @@ from spark_job.network.images import SUFFIXES
 from spark_job.settings import Engine
 
 _IMAGE_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
+_START_AFTER = "($last_seen != '' ? $last_seen : $prefix != '' ? $prefix : ' ')"
 _KEYS_PER_LOOK = 100  # a state passes on 256 KiB at most, and a key may have 1,024 bytes
 _SECONDS_PER_END_LOOK, _MAX_END_LOOKS = 15, 40  # EMR takes one to three minutes to end a cluster
 _MAX_LOOKS = 200  # after 20,000 objects that are not images, let the job decide
@@ -109,7 +110,7 @@ class Workflow(Construct):
                 "prefix": "{% $states.input.input_prefix %}",
                 "command": command,
                 "flags": "{% $states.input.recompute ? ['--recompute'] : [] %}",
-                **dict.fromkeys(("cluster_id", "error", "failure", "leak", "last_seen", *REASONS), ""),
+                **dict.fromkeys(("cluster_id", "error_name", "failure", "leak", "last_seen", *REASONS), ""),
                 "summary": "{% null %}",
                 "looks": 0,
                 "end_looks": 0,
@@ -129,12 +130,14 @@ class Workflow(Construct):
                 "Prefix": "{% $prefix %}",
                 "MaxKeys": _KEYS_PER_LOOK,
                 # Every key of a folder sorts after the name of the folder, and every key sorts after a space.
-                "StartAfter": "{% $last_seen != '' ? $last_seen : $prefix != '' ? $prefix : ' ' %}",
+                "StartAfter": f"{{% {_START_AFTER} %}}",
             },
             comment="Comes before anything that costs money.",
             assign={
                 "images": f"{{% $count($states.result.Contents[$contains(Key, /{_IMAGE_PATTERN}/i)]) %}}",
-                "last_seen": "{% $states.result.IsTruncated ? $states.result.Contents[-1].Key : '' %}",
+                # S3 may return a page without objects that is not the last one.
+                "last_seen": f"{{% $states.result.IsTruncated ? "
+                f"[{_START_AFTER}, $states.result.Contents.Key][-1] : '' %}}",
                 "looks": "{% $looks + 1 %}",
             },
         )
@@ -145,7 +148,7 @@ class Workflow(Construct):
             self,
             "There is no image",
             assign={
-                "error": "NoImages",
+                "error_name": "NoImages",
                 "failure": f"{{% 'There is no image under s3://{bucket}/' & $prefix & '; put photos there that end in "
                 f"{', '.join(suffixes)} or {last_suffix}, or give another input_prefix.' %}}",
             },
@@ -176,7 +179,7 @@ class Workflow(Construct):
             f"The job took longer than {self._longest_run_hours} h and was stopped; it needs more core_nodes or "
             "spot_nodes, or more longest_run_hours."
         )
-        run.add_catch(finish, errors=["States.Timeout"], assign={"error": "JobTookTooLong", "failure": too_long})
+        run.add_catch(finish, errors=["States.Timeout"], assign={"error_name": "JobTookTooLong", "failure": too_long})
         run.add_catch(finish, errors=["States.ALL"], assign=caught("JobFailed"))
         return run.next(finish)
 
@@ -262,7 +265,7 @@ class Workflow(Construct):
             assign={
                 "summary": "{% $parse($states.result.Body) %}",
                 # If the job failed, this may be the summary of an older run of the same name, which must not count.
-                "published": "{% $error = '' or $substring($parse($states.result.Body).started, 0, 19) >= "
+                "published": "{% $error_name = '' or $substring($parse($states.result.Body).started, 0, 19) >= "
                 "$substring($states.context.Execution.StartTime, 0, 19) %}",
             },
         )
@@ -273,12 +276,12 @@ class Workflow(Construct):
             errors=["S3.NoSuchKeyException"],
             assign={
                 "published": "{% false %}",
-                "error": "{% $error = '' ? 'NoSummary' : $error %}",
+                "error_name": "{% $error_name = '' ? 'NoSummary' : $error_name %}",
                 "failure": "{% $failure = '' ? 'The job succeeded but wrote no summary.' : $failure %}",
             },
         )
         # The summary exists but cannot be read. If the job succeeded, it is new.
-        read.add_catch(decide, errors=["States.ALL"], assign={"published": "{% $error = '' %}"})
+        read.add_catch(decide, errors=["States.ALL"], assign={"published": "{% $error_name = '' %}"})
         return read
 
 
@@ -327,6 +330,6 @@ def _summary(results: s3.IBucket) -> dict[str, str]:
         "$summary = null ? 'The state machine could not read the summary; the counts are in the manifest.',\n"
         "  $summary != null and $summary.model.weights = 'random' ? "
         "'The weights are random: the features show that the job works, but they say nothing about fruit.',\n"
-        "  $error != '' ? 'The run published its results. After that, an error occurred: ' & $failure,\n"
+        "  $error_name != '' ? 'The run published its results. After that, an error occurred: ' & $failure,\n"
         "  $leak != '' ? $leak] %}",
     }

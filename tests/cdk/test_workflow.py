@@ -116,6 +116,15 @@ def test_an_image_is_found_on_a_later_page_and_in_any_case(definition: dict[str,
     assert len(aws.named("s3:listObjectsV2")) == 3
 
 
+def test_an_empty_page_is_not_the_last_one(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["photos/1.jpg"])
+    pages = iter([{"IsTruncated": True, "KeyCount": 0}])
+    listed = aws._listObjectsV2
+    aws._listObjectsV2 = lambda given: next(pages, None) or listed(given)  # type: ignore[method-assign]  # a patch
+    assert run(definition, aws).status == "SUCCEEDED"
+    assert [given["StartAfter"] for given in aws.named("s3:listObjectsV2")] == ["photos/", "photos/"]
+
+
 def test_the_whole_bucket_can_be_the_input(definition: dict[str, Any]) -> None:
     aws = Aws(job=publish, photos=["1.jpg"])
     assert run(definition, aws, {"input_prefix": ""}).status == "SUCCEEDED"
