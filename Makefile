@@ -1,4 +1,4 @@
-# Everything runs from .venv; Python 3.11 is all it takes (Java and Node come as Python packages).
+# Everything runs from .venv. Only Python 3.11 must be installed: Java and Node come as Python packages.
 PYTHON ?= python3.11
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
 RUN := .venv/bin/python -m
@@ -9,19 +9,19 @@ LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 -
 
 help: ## Show this list
 	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
-		printf '  make %-12s %s\n' "$${target%:}" "$${rest#*## }";; esac;; esac; done < Makefile
+		printf '  make %-13s %s\n' "$${target%:}" "$${rest#*## }";; esac;; esac; done < Makefile
 
-demo: .venv/.user ## Run the job on photos that it draws itself, and say where the report is
+demo: .venv/.user ## Draw photos, run the job on them, and print the path of the report
 	@.venv/bin/fruits demo
 
-test: .venv/.developer ## Check the code and run every test
+test: .venv/.developer node_modules/.package-lock.json ## Check the code and run every test
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
 	@$(RUN) pytest --ignore tests/cloud
 	@$(MAKE) --no-print-directory test-cloud
 
-bench: .venv/.developer ## Measure everything, an hour on two cores, and print one table (BENCH='features pca' for some)
+bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
 
 lint: .venv/.developer ## Check and format the code
@@ -29,17 +29,17 @@ lint: .venv/.developer ## Check and format the code
 	@.venv/bin/ruff format
 	@.venv/bin/mypy
 
-lock: ## Resolve the pinned requirements to lock files with hashes
+lock: ## Resolve the pinned requirements, and write lock files with hashes
 	@$(PYTHON) -m venv .cache/uv
 	@.cache/uv/bin/python -m pip install --quiet uv
 	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
 	@$(LOCK) requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
 
-clean: ## Remove what the other targets made, the virtual environment too
+clean: ## Remove everything that the other targets made, including the virtual environment
 	@rm -rf .venv .cache demo
 
 .venv/.user: requirements.lock pyproject.toml
-	@echo 'Setting up .venv: this takes a few minutes, once.'
+	@echo 'Setting up .venv. This takes a few minutes, but only the first time.'
 	@$(PYTHON) -m venv .venv
 	@$(PIP) requirements.lock
 	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -50,22 +50,25 @@ clean: ## Remove what the other targets made, the virtual environment too
 	@$(PIP) requirements-dev.lock
 	@touch $@
 
-# The cloud side. The CDK command comes from npm, pinned by package-lock.json, and runs on the Node of .venv.
-.PHONY: synth
+# The cloud targets. npm installs the CDK command that package-lock.json pins; the command runs on the Node of .venv.
+.PHONY: synth check-account
 CDK := .venv/bin/node node_modules/aws-cdk/bin/cdk
 
 synth: node_modules/.package-lock.json ## Write the CloudFormation template and the job's bundle to cdk.out
 	@$(CDK) synth --quiet --context weights=imagenet,random
 	@echo 'The template is cdk.out/fruits-dev.template.json.'
 
+check-account: .venv/.user ## Ask AWS whether a deployment would work; nothing is changed (C='-c stage=prod' for settings)
+	@$(RUN) cdk_app.check_account $(C)
+
 node_modules/.package-lock.json: package-lock.json .venv/.user
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	@touch $@
 
-# The cloud on this machine: AWS as an emulator on 127.0.0.1, EMR's steps for real.
+# The cloud on this machine: an emulator of AWS on 127.0.0.1, which really runs the steps of EMR.
 .PHONY: test-cloud local-cloud
-test-cloud: .venv/.developer node_modules/.package-lock.json ## Deploy to a local AWS, run the job, break it in every way, destroy
+test-cloud: .venv/.developer node_modules/.package-lock.json ## Deploy to a local AWS, run the job, inject faults, and destroy the stack
 	@$(RUN) pytest tests/cloud
 
-local-cloud: .venv/.developer node_modules/.package-lock.json ## Leave a local AWS up, with the stack in it, and say what to try
+local-cloud: .venv/.developer node_modules/.package-lock.json ## Start a local AWS with the stack in it, and print what to try
 	@$(RUN) tests.cloud

@@ -1,1 +1,1 @@
-"""Speed, memory and what grows with the work: ``make bench``. Every figure is a ratio measured in one go."""
+"""Benchmarks of speed, memory and growth, which ``make bench`` runs. Results are ratios, because machines differ."""

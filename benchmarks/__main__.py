@@ -12,17 +12,22 @@ from spark_job.network import weights
 
 
 def main() -> None:
-    """Run those that are named, or all."""
+    """Run the named benchmarks, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--rounds", type=int, default=3, help="pairs of measurements (default: %(default)s)")
     parser.add_argument(
-        "--images", type=int, default=8_000, help="how many, others in proportion (default: %(default)s)"
+        "--rounds", type=int, default=3, help="pairs of measurements per benchmark (default: %(default)s)"
     )
-    parser.add_argument("--weights", default="random", help="as in spark_job run (default: %(default)s)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=8_000,
+        help="size of the main benchmark; the others scale with it (default: %(default)s)",
+    )
+    parser.add_argument("--weights", default="random", help="as in fruits run (default: %(default)s)")
     options = parser.parse_args()
     print(f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%d %B %Y')}\n")
-    print("| what | figure | against | ratio | target | held |\n|---|---|---|---|---|---|", flush=True)
+    print("| what | result | compared with | ratio | target | met |\n|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as place:
         model = Path(place) / "model.zip"
         model.write_bytes(weights.load(options.weights, "litert").to_bytes())
@@ -33,7 +38,7 @@ def main() -> None:
 
 
 def _processor() -> str:
-    """Return the processor's name, as Linux knows it."""
+    """Return the name of the processor, from Linux's /proc/cpuinfo."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

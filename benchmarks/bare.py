@@ -1,6 +1,6 @@
-"""What the feature stage is held against: read, decode and run the network in bare loops, one process a core.
+"""The baseline of the feature stage: read, decode and run the model in bare loops, one process per core.
 
-Each reads its photos one by one. Prints images a second, start-up not counted:
+Each process reads its photos one by one. The script prints images per second, without start-up:
 ``python -m benchmarks.bare FOLDER_OR_BUCKET MODEL [--full-size]``.
 """
 
@@ -21,13 +21,13 @@ from spark_job.storage import open_store
 
 
 def _full_size(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode every pixel, as the usual notebook does."""
+    """Decode every pixel, as the usual notebook does, and resize the photo."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 
 
 def loop(source: str, paths: list[str], model: str, full_size: bool) -> None:
-    """Compute the features of some photos, and drop them."""
+    """Compute the features of some photos and discard them."""
     store = open_store(source)
     extract = extractor(CompiledNetwork.from_bytes(Path(model).read_bytes()))
     pixels = _full_size if full_size else decode

@@ -1,8 +1,11 @@
-"""Kill parts of a run at random moments, and look at what is left: ``python -m benchmarks.crashes --trials 60``.
+"""Kill processes of a run at random moments and check what is left: ``python -m benchmarks.crashes --trials 60``.
 
-Each trial starts a run on a few photos, sends SIGKILL to a part of it, and checks what the documents promise: a reader
-finds the last published run, whole, all the time; what has died is recognised by its marker without a manifest; the
-next run finishes; ``forget`` removes the rest.
+Each trial starts a run on a few photos, sends SIGKILL to one of its processes, and checks what the documents promise:
+
+- A reader always finds the last published run, and that run is complete.
+- A run that died has a marker and no manifest.
+- The next run finishes.
+- ``forget`` removes the runs that died.
 """
 
 import argparse
@@ -33,7 +36,7 @@ VICTIMS = ("worker", "daemon", "executor", "driver's Python", "driver's JVM", "e
 
 
 def main() -> None:
-    """Run the trials and print what became of each."""
+    """Run the trials and print how each ended."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -52,26 +55,26 @@ def main() -> None:
             end = folder.trial(f"trial-{number}", victim, after, rng)
             ends[f"{victim}: {end}"] += 1
             print(f"{number:3} {victim:15} after {after:4.1f} s: {end}", flush=True)
-            if end == "had finished":  # the machine is less busy than it was
+            if end == "had already finished":  # the machine is faster than before
                 seconds = time.monotonic() - began
         folder.run("last")
         folder.check_latest("last")
-        print(f"left unpublished: {folder.forget_leftovers()} runs, all removed by forget")
+        print(f"forget removed all {folder.forget_leftovers()} unpublished runs")
         for end, count in sorted(ends.items()):
             print(f"{count:4} {end}")
 
 
 class Folder:
-    """Photos, a compiled model and an output to run on."""
+    """Photos, a model file and an output folder for the runs."""
 
     def __init__(self, place: Path) -> None:
-        self.photos, self.output, self.network = place / "photos", place / "results", place / "model.zip"
+        self.photos, self.output, self.model = place / "photos", place / "results", place / "model.zip"
         demo.draw(self.photos, images_per_label=8)
-        self.network.write_bytes(weights.load("random", "litert").to_bytes())
+        self.model.write_bytes(weights.load("random", "litert").to_bytes())
         self.cluster = cluster(place / "conf", executors=2)
 
     def timed_run(self, run_id: str) -> float:
-        """Return how long a run takes that nobody disturbs."""
+        """Return the seconds that an undisturbed run takes."""
         began = time.monotonic()
         self.run(run_id)
         self.check_latest(run_id)
@@ -79,12 +82,12 @@ class Folder:
 
     def start(self, run_id: str, on_cluster: bool = False) -> "subprocess.Popen[str]":
         """Start a run that computes everything."""
-        asked = ("--components", "5", "--recompute", "--run-id", run_id)
+        arguments = ("--components", "5", "--recompute", "--run-id", run_id)
         environment = dict(os.environ)
         if on_cluster:
             environment |= self.cluster
         return subprocess.Popen(
-            [sys.executable, *job(str(self.photos), self.output, self.network, *asked)],
+            [sys.executable, *job(str(self.photos), self.output, self.model, *arguments)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -96,8 +99,8 @@ class Folder:
     def run(self, run_id: str) -> None:
         """Run to the end."""
         process = self.start(run_id)
-        said = process.communicate()[1]
-        assert process.returncode == 0, said
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
 
     def trial(self, run_id: str, victim: str, after: float, rng: random.Random) -> str:
         """Kill a victim after some seconds and return how the run ended."""
@@ -110,30 +113,32 @@ class Folder:
             killed = _kill(process, victim, rng)
             time.sleep(0.02)
         self.check_latest(before, run_id)
-        said = process.communicate()[1]
+        errors = process.communicate()[1]
         _reap(process)
         if process.returncode == 0:
             self.check_latest(run_id)
-            return "finished all the same" if killed else "had finished"
-        self.check_latest(before, run_id)  # the driver may die after it has published
-        assert killed, said
+            return "finished anyway" if killed else "had already finished"
+        self.check_latest(before, run_id)  # the driver may die after publishing
+        assert killed, errors
         published = (self.output / "runs" / run_id / "manifest.json").exists()
         return "died after publishing" if published else "died, nothing published"
 
     def check_latest(self, *expected: str) -> str:
-        """Read the latest run as a reader does, check that it is whole, and return its id."""
+        """Find the latest run as a reader does, check that it is complete, and return its id."""
         manifest = latest(open_store(str(self.output)))
         assert manifest is not None
         assert not expected or manifest.run_id in expected, (manifest.run_id, expected)
-        _check_whole(self.output, manifest, {str(path.relative_to(self.photos)) for path in self.photos.rglob("*.*")})
+        _check_complete(
+            self.output, manifest, {str(path.relative_to(self.photos)) for path in self.photos.rglob("*.*")}
+        )
         return manifest.run_id
 
     def forget_leftovers(self) -> int:
-        """Make what died a day older, let forget remove it, and return how many runs that were."""
+        """Backdate the runs that died, let forget remove them, and return how many there were."""
         dead = [run for run in (self.output / "runs").iterdir() if not (run / "manifest.json").exists()]
         for run in dead:
             marker = run / "_started.json"
-            assert marker.exists(), f"{run} is no run that anybody could recognise"
+            assert marker.exists(), f"{run} has no marker, so forget cannot recognise it"
             marker.write_text(json.dumps({**json.loads(marker.read_text()), "started": "2020-01-01T00:00:00+00:00"}))
         command = [sys.executable, "-m", "spark_job", "forget", "--output", str(self.output), "--keep", "999"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -142,7 +147,7 @@ class Folder:
         return len(dead)
 
 
-def _check_whole(output: Path, manifest: Manifest, names: set[str]) -> None:
+def _check_complete(output: Path, manifest: Manifest, names: set[str]) -> None:
     folder = output / "runs" / manifest.run_id
     assert manifest.counts.add_up
     tables = {
@@ -156,7 +161,7 @@ def _check_whole(output: Path, manifest: Manifest, names: set[str]) -> None:
 
 
 def _kill(process: "subprocess.Popen[str]", victim: str, rng: random.Random) -> bool:
-    """Send SIGKILL to one process of a kind; False if there is none now."""
+    """Send SIGKILL to one process of this kind; return False if there is none now."""
     with contextlib.suppress(psutil.Error, ProcessLookupError):
         if victim == "everything":
             os.killpg(process.pid, signal.SIGKILL)
@@ -174,7 +179,7 @@ def _kill(process: "subprocess.Popen[str]", victim: str, rng: random.Random) -> 
 def _is(process: psutil.Process, victim: str) -> bool:
     try:
         line, parent = " ".join(process.cmdline()), process.parent()
-    except psutil.Error:  # gone, or a zombie
+    except psutil.Error:  # it has ended, or is a zombie
         return False
     if victim == "executor":
         return "CoarseGrainedExecutorBackend" in line
@@ -187,7 +192,7 @@ def _is(process: psutil.Process, victim: str) -> bool:
 
 
 def _reap(process: "subprocess.Popen[str]") -> None:
-    """End what is left of a run's processes, all in the session that the trial made for it."""
+    """Kill the remaining processes of a run, which are all in the session that the trial created."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 

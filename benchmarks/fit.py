@@ -1,4 +1,7 @@
-"""Seconds to fit PCA to 100 components on a Parquet table: ``python -m benchmarks.fit ours|pyspark FOLDER``."""
+"""Measure how long PCA with 100 components takes to fit: ``python -m benchmarks.fit ours|pyspark FOLDER``.
+
+The folder contains a Parquet table of features. The script prints the seconds.
+"""
 
 import sys
 import time
@@ -18,13 +21,13 @@ from spark_job.network import MOBILENET_V2
 from spark_job.tables import Table
 
 
-def make(folder: Path, rows: int, parts: int = 16) -> Path:
-    """Write a table of features as the network's are: not negative, of 200 directions and noise."""
+def make(folder: Path, rows: int, files: int = 16) -> Path:
+    """Write a table of features like those of the network: not negative, with 200 directions and noise."""
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(200, MOBILENET_V2.feature_count)) * np.linspace(2, 0.1, 200)[:, np.newaxis]
     folder.mkdir(parents=True, exist_ok=True)
-    for part in range(parts):
-        count = rows // parts
+    for file in range(files):
+        count = rows // files
         values = (
             rng.normal(size=(count, 200)) @ directions * 0.05
             + 0.4
@@ -34,12 +37,12 @@ def make(folder: Path, rows: int, parts: int = 16) -> Path:
             pa.array(values.clip(0).ravel(), pa.float32()), MOBILENET_V2.feature_count
         )
         table = pa.table({"features": lists.cast(pa.list_(pa.float32()))})
-        pq.write_table(table, folder / f"part-{part:05d}.parquet", row_group_size=1024, use_dictionary=False)
+        pq.write_table(table, folder / f"part-{file:05d}.parquet", row_group_size=1024, use_dictionary=False)
     return folder
 
 
 def main() -> None:
-    """Fit, on a Spark that is warm, and print the seconds."""
+    """Start Spark and warm it up, then fit and print the seconds."""
     which, folder = sys.argv[1:]
     spark = session.start()
     table = spark.read.parquet(folder)

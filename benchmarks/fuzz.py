@@ -1,7 +1,8 @@
 """Mutate photos and decode them: ``python -m benchmarks.fuzz --inputs 100000``.
 
 For any bytes, :func:`spark_job.network.images.decode` must return pixels or raise RejectedImageError within
-seconds. Another exception, a hang or a crash of the process is a finding. Its input is saved beside the report.
+seconds. Any other exception, a slow input, a hang or a crash of the process is a finding. The inputs of exceptions and
+the slow inputs are saved in the folder ``--findings``.
 """
 
 import argparse
@@ -22,7 +23,7 @@ LARGEST = 60_000
 
 
 def main() -> None:
-    """Run the mutations and print what became of them."""
+    """Decode the mutated photos and print how often each outcome occurred."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -55,7 +56,7 @@ def _end(data: bytes, with_thumbnail: bool) -> str:
         if with_thumbnail:
             assert thumbnail(data).startswith(b"\xff\xd8")
     except RejectedImageError as error:
-        return error.reason.value if error.detail else "! rejected without a word"
+        return error.reason.value if error.detail else "! rejected without a detail"
     except Exception as error:
         return f"! {type(error).__name__}: {error}"
     return "decoded"
@@ -72,7 +73,7 @@ def _mutated(rng: random.Random, seeds: list[bytes]) -> bytes:
 
 
 def _at(rng: random.Random, data: bytearray) -> int:
-    """Return a place: the head of a file decides more than its body."""
+    """Return a random position, often in the header, because it matters more than the body."""
     return rng.randrange(min(len(data), 200) if rng.random() < 0.5 else len(data)) if data else 0
 
 
@@ -87,7 +88,7 @@ def _set(rng: random.Random, data: bytearray) -> None:
 
 
 def _number(rng: random.Random, data: bytearray) -> None:
-    """Overwrite a length or a size, of two or four bytes."""
+    """Overwrite two or four bytes with a number, which may replace a length or a size."""
     at, width = _at(rng, data), rng.choice((2, 4))
     value = rng.choice((0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, rng.randrange(2**32))) % 256**width
     data[at : at + width] = value.to_bytes(width, rng.choice(("big", "little")))

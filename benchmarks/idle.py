@@ -1,4 +1,4 @@
-"""Spark with nothing to do: start it, and count one row that has been through Python. ``python -m benchmarks.idle``."""
+"""Start Spark and count one row that passes through Python, and nothing else: ``python -m benchmarks.idle``."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,12 @@ from spark_job import session
 
 
 def same(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-    """Return what comes in."""
+    """Yield the batches unchanged."""
     yield from batches
 
 
 def main() -> None:
-    """Start, and count."""
+    """Start Spark and count one row."""
     session.start().range(1).mapInArrow(same, "id long").count()
 
 

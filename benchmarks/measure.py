@@ -1,4 +1,4 @@
-"""What every benchmark is made of: pairs of measurements in turn, and the row that they become."""
+"""Tools of all benchmarks: paired measurements, and the row of the table that they give."""
 
 import contextlib
 import os
@@ -23,32 +23,32 @@ _SAMPLED_EVERY = 0.1
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``least`` or ``most`` is what the ratio is to be, where there is a target."""
+    """One row of the table. ``least`` or ``most`` is the target of the ratio, if there is one."""
 
     what: str
-    figure: str
-    against: str
+    result: str
+    compared_with: str
     ratio: float
     least: float | None = None
     most: float | None = None
 
     def __str__(self) -> str:
-        target, held = "", ""
+        target, met = "", ""
         if self.least is not None:
-            target, held = f">= {self.least:g}", _yes(self.ratio >= self.least)
+            target, met = f">= {self.least:g}", _yes(self.ratio >= self.least)
         elif self.most is not None:
-            target, held = f"<= {self.most:g}", _yes(self.ratio <= self.most)
-        return f"| {self.what} | {self.figure} | {self.against} | {self.ratio:.2f} | {target} | {held} |"
+            target, met = f"<= {self.most:g}", _yes(self.ratio <= self.most)
+        return f"| {self.what} | {self.result} | {self.compared_with} | {self.ratio:.2f} | {target} | {met} |"
 
 
-def _yes(held: bool) -> str:
-    return "yes" if held else "no"
+def _yes(met: bool) -> str:
+    return "yes" if met else "no"
 
 
 def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:
-    """Measure two things in turn, and return the median of each and of their ratio, theirs over ours.
+    """Measure two things in turn; return the median of each, and the median of their ratio, theirs over ours.
 
-    A machine that is slower for a while is slower for both halves of a pair, so that ratios hold where times do not.
+    A machine that is slow for a while slows both halves of a pair, so ratios are more stable than times.
     """
     pairs = [(ours(), theirs()) for _ in range(rounds)]
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
@@ -56,7 +56,7 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) 
 
 
 def run_job(photos: str, output: Path, model: Path, *arguments: str, **environment: str) -> tuple[float, Manifest]:
-    """Run the job as a person does; return its wall seconds, start-up included, and its manifest."""
+    """Run the job as a user does; return its wall time in seconds, with start-up, and its manifest."""
     seconds = run(*job(photos, output, model, *arguments), **environment)
     made = latest(open_store(str(output)))
     assert made is not None
@@ -64,25 +64,25 @@ def run_job(photos: str, output: Path, model: Path, *arguments: str, **environme
 
 
 def job(photos: str, output: Path, model: Path, *arguments: str) -> list[str]:
-    """Return the arguments of Python that run the job."""
+    """Return the arguments with which Python runs the job."""
     command = ["-m", "spark_job", "run", "--input", photos, "--output", str(output), "--weights", str(model)]
     return [*command, "--components", "100", *arguments]
 
 
 def run(*arguments: str, **environment: str) -> float:
-    """Run Python with some arguments and return the wall seconds."""
+    """Run Python with these arguments and return the wall time in seconds."""
     began = time.perf_counter()
     _finish(_python(arguments, environment))
     return time.perf_counter() - began
 
 
-def ask(*arguments: str, **environment: str) -> list[float]:
-    """Run Python with some arguments and return the numbers of the last line that it prints."""
+def printed_numbers(*arguments: str, **environment: str) -> list[float]:
+    """Run Python with these arguments and return the numbers in the last line that it prints."""
     return [float(word) for word in _finish(_python(arguments, environment)).splitlines()[-1].split()]
 
 
 def workers_peak(*arguments: str) -> float:
-    """Run Python with some arguments and return the MB that the largest of Spark's Python workers held at its peak."""
+    """Run Python with these arguments and return the peak memory, in MB, of the largest of Spark's Python workers."""
     process = _python(arguments, {})
     peak = 0.0
     while process.poll() is None:
@@ -96,13 +96,13 @@ def workers_peak(*arguments: str) -> float:
 
 
 def _peak(pid: int) -> float:
-    """Return the MB that a process has held at most: VmHWM of Linux's proc(5)."""
+    """Return the peak memory of a process in MB: VmHWM in Linux's proc(5)."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1000
 
 
 def cluster(folder: Path, executors: int) -> dict[str, str]:
-    """Return the environment in which the job runs on a Spark cluster on this machine, executors of one core each."""
+    """Return the environment for a Spark cluster on this machine, whose executors have one core each."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in _CONF.iterdir():
         text = file.read_text().replace("local[*,4]", f"local-cluster[{executors},1,1024]")
@@ -112,7 +112,7 @@ def cluster(folder: Path, executors: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def bucket(folder: Path, delay: float) -> Iterator[dict[str, str]]:
-    """Serve a folder as ``s3://photos``, every answer after some seconds; yield the environment that leads there."""
+    """Serve a folder as ``s3://photos``, with a delay of some seconds, and yield the environment to read it."""
     command = ["-m", "tests.s3_stand_in", "--folder", str(folder), "--port", "0", "--delay", str(delay)]
     with _python(command, {}) as process:
         try:
@@ -136,7 +136,7 @@ def _python(arguments: "list[str] | tuple[str, ...]", environment: Mapping[str, 
 
 
 def _finish(process: "subprocess.Popen[str]") -> str:
-    said, complained = process.communicate()
+    output, errors = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"{process.args!r} failed:\n{complained}")
-    return said
+        raise RuntimeError(f"{process.args!r} failed:\n{errors}")
+    return output

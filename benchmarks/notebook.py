@@ -1,8 +1,8 @@
-"""The usual notebook, as a script: what the job is measured against.
+"""The usual notebook, as a script: the baseline of a whole run.
 
-``python -m benchmarks.notebook FOLDER OUTPUT WEIGHTS``:
-binaryFile, 24 partitions, the weights broadcast, an iterator pandas UDF around ``model.predict``, then pyspark's
-StandardScaler and PCA to 100 components. It uses nothing of this project, not even its Spark session.
+``python -m benchmarks.notebook FOLDER OUTPUT WEIGHTS`` reads the photos as binaryFile into 24 partitions and broadcasts
+the weights. An iterator pandas UDF calls ``model.predict``; pyspark's StandardScaler and PCA reduce the features to 100
+components. The script uses nothing of this project, not even its Spark session.
 """
 
 import io
@@ -23,18 +23,18 @@ from pyspark.sql import functions as F
 
 
 def main() -> None:
-    """Read, compute, reduce, write."""
+    """Read the photos, compute features, reduce them and write both tables."""
     from keras.applications import MobileNetV2
 
     folder, output, weights = sys.argv[1:]
-    network = MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    keras_model = MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
     if weights != "random":
-        network.load_weights(weights)
+        keras_model.load_weights(weights)
     os.environ |= {"JAVA_HOME": str(JAVA_HOME), "PYSPARK_PYTHON": sys.executable}
     spark = SparkSession.builder.config("spark.driver.memory", "2g").getOrCreate()
-    broadcast = spark.sparkContext.broadcast(network.get_weights())
+    broadcast = spark.sparkContext.broadcast(keras_model.get_weights())
 
-    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]  # its types lag behind
+    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]  # pyspark's types are incomplete
     def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         from keras.applications.mobilenet_v2 import preprocess_input
 

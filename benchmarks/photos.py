@@ -1,4 +1,4 @@
-"""Photos to measure with: small ones as in Fruits-360, large ones as phones take them."""
+"""Photos for the benchmarks: small ones like those of Fruits-360, and large ones like those of phones."""
 
 import io
 import os
@@ -15,7 +15,7 @@ _REAL = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "sha
 
 
 def small(folder: Path, count: int) -> Path:
-    """Fill a folder with JPEGs of 100x100, copies of real ones where there are any, of drawn ones elsewhere."""
+    """Fill a folder with JPEGs of 100x100 pixels: copies of real photos if they are present, else of drawn photos."""
     originals = [(file.parent.name, file.read_bytes()) for file in sorted(_REAL.rglob("*.jpg"))] or _drawn()
     for number, (label, data) in enumerate(islice(cycle(originals), count)):
         (folder / label).mkdir(parents=True, exist_ok=True)
@@ -24,9 +24,9 @@ def small(folder: Path, count: int) -> Path:
 
 
 def linked(folder: Path, originals: Path, count: int, labels: int | None = None) -> Path:
-    """Fill a folder with hard links to the photos of another one, in turn, so that many take no space.
+    """Fill a folder with hard links to the photos of another folder, in turn, so that many photos take no space.
 
-    With ``labels``, they are spread over so many folders in place of the originals' own.
+    With ``labels``, the links are spread over this number of folders instead of the folders of the originals.
     """
     files = sorted(originals.rglob("*.jpg"))
     for number, file in enumerate(islice(cycle(files), count)):
@@ -38,7 +38,7 @@ def linked(folder: Path, originals: Path, count: int, labels: int | None = None)
 
 
 def phone(folder: Path, count: int) -> Path:
-    """Fill a folder with JPEGs of 12 megapixels: small photos side by side, 4000x3000."""
+    """Fill a folder with JPEGs of 12 megapixels (4000x3000). Each shows small photos side by side."""
     tiles = [Image.open(io.BytesIO(data)).resize((500, 500)) for _, data in _drawn()]
     rng = np.random.default_rng(1)
     (folder / "Phone").mkdir(parents=True, exist_ok=True)

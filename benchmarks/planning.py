@@ -1,6 +1,7 @@
-"""What a plan costs the driver: ``python -m benchmarks.planning FOLDER`` prints seconds, and MB over an idle driver.
+"""Measure what a plan costs the driver: ``python -m benchmarks.planning FOLDER``.
 
-The driver is this process and its JVM; executors are processes of their own where Spark runs as a cluster.
+The script prints the number of images, the seconds, and the memory in MB above that of an idle driver. The driver is
+this process and its JVM. If Spark runs as a cluster, executors are separate processes and do not count.
 """
 
 import os
@@ -15,24 +16,24 @@ from spark_job.storage import open_store
 
 
 def main() -> None:
-    """Plan once to warm up, on one folder, then on all of it, and watch the driver."""
+    """Plan one folder to warm up, then plan all folders and measure the driver."""
     folder = sys.argv[1]
     store = open_store(folder)
     spark = session.start()
     first = f"{folder}/{store.folders()[0]}"
     plan.make(plan.list_images(spark, open_store(first)), None, store)
-    with Watch() as watch:
+    with MemorySampler() as memory:
         began = time.perf_counter()
         planned = plan.make(plan.list_images(spark, store), None, store)
         seconds = time.perf_counter() - began
-    print(planned.found, seconds, watch.peak - watch.idle)
+    print(planned.found, seconds, memory.peak - memory.idle)
 
 
-class Watch:
-    """Samples how many MB the driver holds, while it is entered."""
+class MemorySampler:
+    """A context that samples the memory of the driver, in MB."""
 
-    def __enter__(self) -> "Watch":
-        """Start."""
+    def __enter__(self) -> "MemorySampler":
+        """Start sampling."""
         self._done = threading.Event()
         self.idle = self.peak = self._held()
         self._thread = threading.Thread(target=self._sample)
@@ -40,7 +41,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop sampling."""
         self._done.set()
         self._thread.join()
 

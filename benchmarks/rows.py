@@ -1,4 +1,4 @@
-"""The benchmarks, one function each: what is measured, against what, and the target."""
+"""The benchmarks, one function each. A row has what is measured, what it is compared with, and the target."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import fit, photos
-from benchmarks.measure import Row, ask, bucket, cluster, job, paired, run, run_job, workers_peak
+from benchmarks.measure import Row, bucket, cluster, job, paired, printed_numbers, run, run_job, workers_peak
 from cdk_app import bundle
 from cdk_app.settings import Settings
 from spark_job.settings import Engine
@@ -17,7 +17,7 @@ Measure = Callable[[], float]
 
 @dataclass(frozen=True)
 class Bench:
-    """Where to work, with what, and how much."""
+    """The folder to work in, the model, and the size of the benchmarks."""
 
     folder: Path
     weights: str
@@ -26,29 +26,29 @@ class Bench:
     rounds: int
 
     def compute(self, source: str, **environment: str) -> float:
-        """Compute all features of a source, and return the images a second of the feature stage."""
+        """Compute all features of a source and return the images per second of the feature stage."""
         with TemporaryDirectory(dir=self.folder) as output:
             return run_job(source, Path(output), self.model, "--components", "2", **environment)[1].images_per_second
 
     def loops(self, source: str, *options: str, **environment: str) -> float:
-        """Compute them in bare loops, and return the images a second."""
-        return ask("-m", "benchmarks.bare", source, str(self.model), *options, **environment)[0]
+        """Compute them in bare loops and return the images per second."""
+        return printed_numbers("-m", "benchmarks.bare", source, str(self.model), *options, **environment)[0]
 
-    def hold(self, what: str, ours: Measure, against: str, theirs: Measure, least: float | None) -> Row:
-        """Hold images a second against images a second."""
-        own, other, ratio = paired(lambda: 1 / ours(), lambda: 1 / theirs(), self.rounds)
-        return Row(what, f"{1 / own:,.0f} images/s", f"{against}, {1 / other:,.0f}", ratio, least=least)
+    def compare(self, what: str, ours: Measure, other: str, theirs: Measure, least: float | None) -> Row:
+        """Compare two measurements of images per second."""
+        our_time, their_time, ratio = paired(lambda: 1 / ours(), lambda: 1 / theirs(), self.rounds)
+        return Row(what, f"{1 / our_time:,.0f} images/s", f"{other}, {1 / their_time:,.0f}", ratio, least=least)
 
 
 def features(bench: Bench) -> list[Row]:
-    """Hold the feature stage against bare loops of the same decoder and network."""
+    """Compare the feature stage with bare loops of the same decoder and model."""
     folder = str(photos.small(bench.folder / "small", bench.images))
     what = f"feature stage, {bench.images:,} images"
-    return [bench.hold(what, lambda: bench.compute(folder), "bare loops", lambda: bench.loops(folder), least=0.95)]
+    return [bench.compare(what, lambda: bench.compute(folder), "bare loops", lambda: bench.loops(folder), least=0.95)]
 
 
 def whole(bench: Bench) -> list[Row]:
-    """Hold a whole run against the usual notebook."""
+    """Compare a whole run with the usual notebook."""
     count = bench.images // 2
     folder = str(photos.small(bench.folder / "half", count))
     ours, theirs, ratio = paired(
@@ -60,40 +60,40 @@ def whole(bench: Bench) -> list[Row]:
 
 
 def distance(bench: Bench) -> list[Row]:
-    """Hold the feature stage on a storage that is 50 ms away against one that is near, and so a loop beside it."""
+    """Compare a storage 50 ms away with a storage nearby, for the feature stage and for bare loops."""
     folder, few = photos.small(bench.folder / "distant", bench.images // 2), photos.small(bench.folder / "near", 1_000)
     rows = []
     for what, there, measure, least in (
         ("feature stage, images 50 ms away", folder, bench.compute, 0.9),
-        ("bare loops, likewise, one by one", few, bench.loops, None),
+        ("bare loops, images 50 ms away", few, bench.loops, None),
     ):
         with bucket(there, 0.05) as far, bucket(there, 0.0) as near:
             away, here = partial(measure, "s3://photos", **far), partial(measure, "s3://photos", **near)
-            rows.append(bench.hold(what, away, "without delay", here, least))
+            rows.append(bench.compare(what, away, "without delay", here, least))
     return rows
 
 
 def phone(bench: Bench) -> list[Row]:
-    """Hold the feature stage on phones' photos against bare loops that decode every pixel."""
+    """Compare the feature stage on phone photos with bare loops that decode every pixel."""
     folder = str(photos.phone(bench.folder / "phone", bench.images // 20))
     what, full = "feature stage, 12-megapixel photos", partial(bench.loops, folder, "--full-size")
-    return [bench.hold(what, lambda: bench.compute(folder), "decoding at full size", full, least=3)]
+    return [bench.compare(what, lambda: bench.compute(folder), "decoding at full size", full, least=3)]
 
 
 def pca(bench: Bench) -> list[Row]:
-    """Hold PCA against pyspark's own."""
+    """Compare PCA with pyspark's own."""
     rows = bench.images * 25 // 4
     table = str(fit.make(bench.folder / "table", rows))
     ours, theirs, ratio = paired(
-        lambda: ask("-m", "benchmarks.fit", "ours", table)[0],
-        lambda: ask("-m", "benchmarks.fit", "pyspark", table)[0],
+        lambda: printed_numbers("-m", "benchmarks.fit", "ours", table)[0],
+        lambda: printed_numbers("-m", "benchmarks.fit", "pyspark", table)[0],
         bench.rounds,
     )
     return [Row(f"PCA, {rows:,} x 1280 to 100", f"{ours:.1f} s", f"pyspark.ml, {theirs:.1f} s", ratio, least=12)]
 
 
 def reuse(bench: Bench) -> list[Row]:
-    """Hold a second run against the first, with nothing new and with a hundredth new."""
+    """Compare a second run with the first: with no new photos, and with 1 % new photos."""
     rows = []
     for new, most in ((0, 0.10), (bench.images // 100, 0.12)):
         seconds = []
@@ -113,18 +113,18 @@ def reuse(bench: Bench) -> list[Row]:
 
 
 def floor(bench: Bench) -> list[Row]:
-    """Hold a Spark that does nothing against a run that finds nothing new: what no change to the job can save."""
+    """Compare Spark without work with a run without new photos. No change to the job can save the time of Spark."""
     folder = str(photos.small(bench.folder / "known", bench.images))
     output = bench.folder / "floor"
     run_job(folder, output, bench.model)
     idle, again, ratio = paired(
         lambda: run("-m", "benchmarks.idle"), lambda: run_job(folder, output, bench.model)[0], bench.rounds
     )
-    return [Row("Spark alone, one row", f"{idle:.1f} s", f"a run of nothing new, {again:.1f} s", 1 / ratio)]
+    return [Row("Spark with one row", f"{idle:.1f} s", f"a run without new photos, {again:.1f} s", 1 / ratio)]
 
 
 def growth(bench: Bench) -> list[Row]:
-    """Hold the cost of an image in a large run against that in a small one; the large runs' photos are links."""
+    """Compare the time per image of large runs with that of a small run. The photos of large runs are links."""
     originals = photos.small(bench.folder / "originals", bench.images // 4)
     rows, first = [], None
     for count in (bench.images // 4, bench.images * 5 // 2, bench.images * 25):
@@ -136,66 +136,66 @@ def growth(bench: Bench) -> list[Row]:
         rest = wall - made.seconds["features"]
         what = f"feature stage, {count:,} images (the rest of the run: {rest:.0f} s)"
         rows.append(
-            Row(what, f"{cost:.2f} ms an image", f"{bench.images // 4:,}, {first:.2f} ms", cost / first, most=1.1)
+            Row(what, f"{cost:.2f} ms per image", f"{bench.images // 4:,}, {first:.2f} ms", cost / first, most=1.1)
         )
     return rows[1:]
 
 
 def planning(bench: Bench) -> list[Row]:
-    """Measure the plan of many objects in 200 labels, and what it takes of the driver's memory."""
+    """Measure the time and the driver's memory that a plan of many objects in 200 labels takes."""
     originals = photos.small(bench.folder / "planned", 200)
     environment = cluster(bench.folder / "one-executor", 1)
     rows, first = [], None
     for count in (bench.images * 125 // 4, bench.images * 125):
         folder = photos.linked(bench.folder / f"planned-{count}", originals, count, labels=200)
-        found, seconds, held = ask("-m", "benchmarks.planning", str(folder), **environment)
+        found, seconds, held = printed_numbers("-m", "benchmarks.planning", str(folder), **environment)
         assert found == count
         first = first or (count, seconds)
-        against = f"{first[0]:,} objects, {first[1]:.1f} s"
+        smaller = f"{first[0]:,} objects, {first[1]:.1f} s"
         linear = (seconds / count) / (first[1] / first[0])
         rows += [
-            Row(f"planning {count:,} objects", f"{seconds:.1f} s", against, linear, most=1.1),
-            Row(f"driver, planning {count:,} objects", f"{held:.0f} MB over idle", "300 MB", held / 300, most=1),
+            Row(f"planning {count:,} objects", f"{seconds:.1f} s", smaller, linear, most=1.1),
+            Row(f"driver, planning {count:,} objects", f"{held:.0f} MB above idle", "300 MB", held / 300, most=1),
         ]
     return rows[2:]
 
 
 def memory(bench: Bench) -> list[Row]:
-    """Measure what a Python worker holds at its peak, with either engine."""
+    """Measure the peak memory of a Python worker with each engine."""
     folder = str(photos.small(bench.folder / "memory", bench.images))
     output = bench.folder / "memory-output"
     litert = workers_peak(*job(folder, output, bench.model, "--recompute"))
     few = str(photos.small(bench.folder / "few-for-memory", bench.images // 16))
     keras = workers_peak(*job(few, output, Path(bench.weights), "--recompute", "--engine", "tensorflow"))
     return [
-        Row("a worker's peak, LiteRT", f"{litert:.0f} MB", "250 MB", litert / 250, most=1),
-        Row("a worker's peak, TensorFlow", f"{keras:.0f} MB", f"LiteRT, {litert:.0f} MB", keras / litert),
+        Row("peak memory of a worker, LiteRT", f"{litert:.0f} MB", "250 MB", litert / 250, most=1),
+        Row("peak memory of a worker, TensorFlow", f"{keras:.0f} MB", f"LiteRT, {litert:.0f} MB", keras / litert),
     ]
 
 
 def environment(bench: Bench) -> list[Row]:
-    """Measure what a node fetches before its first task: environment, model and code."""
+    """Measure what a node downloads before its first task: environment, model and code."""
 
-    def fetched(engine: Engine) -> float:
+    def downloaded(engine: Engine) -> float:
         built = bundle.build(Settings(weights=bench.weights, engine=engine), bundle.ROOT / ".cache" / "bundle")
         files: Iterable[Path] = vars(built).values()
         return sum(file.stat().st_size for file in files) / 1e6
 
-    ours, theirs = fetched("litert"), fetched("tensorflow")
-    figure = f"{ours:.0f} MB"
+    ours, theirs = downloaded("litert"), downloaded("tensorflow")
+    size = f"{ours:.0f} MB"
     return [
-        Row("a node fetches, LiteRT", figure, "150 MB", ours / 150, most=1),
-        Row("a node fetches, LiteRT", figure, f"TensorFlow, {theirs:.0f} MB", ours / theirs, most=0.25),
+        Row("download per node, LiteRT", size, "150 MB", ours / 150, most=1),
+        Row("download per node, LiteRT", size, f"TensorFlow, {theirs:.0f} MB", ours / theirs, most=0.25),
     ]
 
 
 def executors(bench: Bench) -> list[Row]:
-    """Hold two executors of one core each against one."""
+    """Compare two executors of one core each with one."""
     folder = str(photos.small(bench.folder / "spread", 2 * bench.images))
     one, two = (cluster(bench.folder / f"cluster-{count}", count) for count in (1, 2))
     both, alone = partial(bench.compute, folder, **two), partial(bench.compute, folder, **one)
-    what = f"two executors of a core, {2 * bench.images:,} images"
-    return [bench.hold(what, both, "one", alone, least=1.85)]
+    what = f"two executors of one core, {2 * bench.images:,} images"
+    return [bench.compare(what, both, "one", alone, least=1.85)]
 
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {

@@ -86,7 +86,7 @@ class Job(Construct):
         self.code = files["code"].s3_object_url
         self.environment = files["environment"].s3_object_url
         self.model = files["model"].s3_object_url
-        self.object_arns = [file.bucket.arn_for_objects(file.s3_object_key) for file in files.values()]
+        self.asset_arns = files["main"].bucket.arn_for_objects("*")
 
 
 def build(settings: Settings, cache: Path) -> Bundle:

@@ -1,13 +1,13 @@
-"""What every EMR cluster of the stack has: roles, encrypted disks, instance types, and the configuration of Spark."""
+"""What every EMR cluster of the stack has: roles, disks, instance types, and the configuration of Spark."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_emr as emr
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk.aws_stepfunctions_tasks import EmrCreateCluster
 from constructs import Construct
 
 from cdk_app import checks, europe
+from cdk_app.disk_key import disk_key, encryption
 from cdk_app.network import EMR_MANAGED, Network
 from cdk_app.settings import Architecture
 
@@ -27,16 +27,12 @@ _NOT_OFFERED = {"eu-south-1": {"m7g.xlarge"}}  # EMR does not offer it in Milan
 CORES = 4
 EXECUTOR_HEAP, EXECUTOR_OVERHEAD = "4g", "4g"
 DRIVER_HEAP, DRIVER_OVERHEAD = "2g", "1g"
+_S3A_REGION = "fs.s3a.endpoint.region"
 ENVIRONMENT, CODE = "environment", "code"  # the folders into which YARN unpacks the packages and the code of the job
-
-_USE_KEY = (
-    *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
-    *("kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"),
-)
 
 
 class Cluster(Construct):
-    """The roles, the key and the properties of every cluster. `cdk_app.emr` has the state that starts one."""
+    """The roles and the properties of every cluster. `cdk_app.emr` has the state that starts one."""
 
     def __init__(  # noqa: PLR0913 - the settings of a cluster
         self,
@@ -48,6 +44,7 @@ class Cluster(Construct):
         core_nodes: int,
         spot_nodes: int,
         idle_minutes: int,
+        own_disk_key: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         stack = cdk.Stack.of(self)
@@ -68,17 +65,8 @@ class Cluster(Construct):
             roles=[self.instance_role.role_name],
         )
         self.service_role = self._make_service_role()
-        key = kms.Key(
-            self,
-            "DiskKey",
-            description=f"{stack.stack_name}: disks of the clusters",
-            enable_key_rotation=True,
-            pending_window=cdk.Duration.days(7),
-            removal_policy=cdk.RemovalPolicy.DESTROY,  # no disk exists any more when the key is deleted
-        )
-        self._allow_disk_encryption(key)
         self.security_configuration = emr.CfnSecurityConfiguration(
-            self, "Security", security_configuration=_security_configuration(key.key_arn)
+            self, "Security", security_configuration=self._security_configuration(own_key=own_disk_key)
         ).ref
         for role in (self.instance_role, self.service_role):
             europe.confine(role)
@@ -124,34 +112,21 @@ class Cluster(Construct):
         )
         return role
 
-    def _allow_disk_encryption(self, key: kms.Key) -> None:
-        """Allow the nodes and EMR to use the key (EMR Management Guide, keys for data at rest)."""
-        for role in (self.instance_role, self.service_role):
-            key.grant(role, *_USE_KEY, "kms:DescribeKey")
-        # AWS's own key for disks has the same statement. Fleets attach disks with roles of EC2, which only a key policy
-        # can name.
-        key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="ThroughEc2",
-                principals=[iam.AnyPrincipal()],
-                actions=[*_USE_KEY, "kms:CreateGrant", "kms:DescribeKey"],
-                resources=["*"],  # in a key policy, this is the key itself
-                conditions={
-                    "StringEquals": {
-                        "kms:CallerAccount": cdk.Aws.ACCOUNT_ID,
-                        "kms:ViaService": f"ec2.{self._region}.amazonaws.com",
-                    }
-                },
-            )
-        )
-        self.service_role.add_to_policy(
-            iam.PolicyStatement(
-                sid="LetEc2AttachEncryptedDisks",
-                actions=["kms:CreateGrant"],
-                resources=[key.key_arn],
-                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
-            )
-        )
+    def _security_configuration(self, *, own_key: bool) -> dict[str, object]:
+        """Return EMR's security configuration: tokens for the metadata service and, with an own key, disk encryption.
+
+        Otherwise the account's "EBS encryption by default" encrypts the disks. It costs nothing and needs no network.
+        """
+        configuration: dict[str, object] = {
+            "InstanceMetadataServiceConfiguration": {
+                "MinimumInstanceMetadataServiceVersion": 2,
+                "HttpPutResponseHopLimit": 1,
+            }
+        }
+        if own_key:
+            roles = {"instance_role": self.instance_role, "service_role": self.service_role}
+            configuration["EncryptionConfiguration"] = encryption(disk_key(self, self._network, **roles))
+        return configuration
 
     def instances(self) -> EmrCreateCluster.InstancesConfigProperty:
         """Return the fleets of a cluster, its subnets and its security groups."""
@@ -219,7 +194,11 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
         "OMP_NUM_THREADS": "1",  # there is one task per core, so more threads would only wait for each other
     }
     files = {
+        # EMR's s3:// is S3A, which without a region asks us-east-2 first. No route leads there from the nodes
+        # (Hadoop's documentation, "Connecting to an S3 bucket"). YARN reads core-site when it fetches the archives.
+        "core-site": {_S3A_REGION: region},
         "spark-defaults": {
+            f"spark.hadoop.{_S3A_REGION}": region,
             # One job has the whole cluster, so all executors start at once and stay. Dynamic allocation would start
             # with few executors, and the job would split its work into too few tasks.
             "spark.dynamicAllocation.enabled": "false",
@@ -235,7 +214,7 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
             "spark.python.daemon.module": "spark_job.daemon",
             **{f"spark.yarn.appMasterEnv.{name}": value for name, value in environment.items()},
             **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
-        }
+        },
     }
     if spot_nodes:  # AWS can take a spot node away, so the driver must not be on one
         files["yarn-site"] = {
@@ -243,23 +222,3 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
             "yarn.node-labels.am.default-node-label-expression": "ON_DEMAND",
         }
     return files
-
-
-def _security_configuration(key_arn: str) -> dict[str, object]:
-    return {
-        "EncryptionConfiguration": {
-            "EnableInTransitEncryption": False,  # nodes talk only inside their own subnets; S3 uses TLS anyway
-            "EnableAtRestEncryption": True,
-            "AtRestEncryptionConfiguration": {
-                "LocalDiskEncryptionConfiguration": {
-                    "EncryptionKeyProviderType": "AwsKms",
-                    "AwsKmsKey": key_arn,
-                    "EnableEbsEncryption": True,
-                }
-            },
-        },
-        "InstanceMetadataServiceConfiguration": {
-            "MinimumInstanceMetadataServiceVersion": 2,
-            "HttpPutResponseHopLimit": 1,
-        },
-    }

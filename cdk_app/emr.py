@@ -1,16 +1,23 @@
 """How a state machine uses a cluster: the states that create it, run a step and end it, and their permissions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk.aws_stepfunctions_tasks import ActionOnFailure, EmrAddStep, EmrCreateCluster, EmrTerminateCluster
+from aws_cdk.aws_stepfunctions_tasks import (
+    ActionOnFailure,
+    CallAwsService,
+    EmrAddStep,
+    EmrCreateCluster,
+    EmrTerminateCluster,
+)
 from constructs import Construct
 
 from cdk_app import checks
 from cdk_app.cluster import RELEASE, Cluster
-from cdk_app.state_machine import minutes
+from cdk_app.state_machine import minutes, service_call
 
 
 def create_cluster(
@@ -78,6 +85,11 @@ def terminate_cluster(
     )
 
 
+def describe_cluster(scope: Construct, construct_id: str, **task: Any) -> CallAwsService:
+    """Return the state that asks EMR for the cluster `$cluster_id`."""
+    return service_call(scope, construct_id, "emr", "describeCluster", {"ClusterId": "{% $cluster_id %}"}, **task)
+
+
 def allow_running_jobs(role: iam.Role, cluster: Cluster) -> None:
     """Allow `role` to create clusters with the tag of this stack, run steps on them, and terminate them."""
     stack = cdk.Stack.of(role)
@@ -92,6 +104,9 @@ def allow_running_jobs(role: iam.Role, cluster: Cluster) -> None:
     _allow(role, ["elasticmapreduce:AddTags"], _clusters(stack), tag, sid="TagThem")
     actions = ("AddJobFlowSteps", "CancelSteps", "DescribeStep", "ListSteps", "DescribeCluster")
     _allow(role, [f"elasticmapreduce:{action}" for action in actions], _clusters(stack), _own_tag(stack), sid="UseThem")
+    # RunJobFlow with an auto-termination policy needs this. The cluster has no tag yet that a condition could require
+    # (EMR Management Guide, "Using an auto-termination policy").
+    _allow(role, ["elasticmapreduce:PutAutoTerminationPolicy"], _clusters(stack), sid="EndIdleClusters")
     allow_terminating_clusters(role)
     for passed, service in ((cluster.service_role, "elasticmapreduce"), (cluster.instance_role, "ec2")):
         _allow(role, ["iam:PassRole"], passed.role_arn, {"iam:PassedToService": f"{service}.amazonaws.com"})

@@ -27,12 +27,12 @@ _STEP_REASON = {
 
 def caught(error: str) -> dict[str, str]:
     """Return the assignments of a catch that fails the run: the name of the error, and its message."""
-    return {"error": error, "failure": f"{{% {CAUSE} %}}"}
+    return {"error_name": error, "failure": f"{{% {CAUSE} %}}"}
 
 
 def failure_states(scope: Construct, *, stack_name: str, results: str, logs_uri: str, topic: sns.ITopic) -> sfn.Chain:
     """Return the states that every failed run goes through. `results` is the name of the results bucket."""
-    fail = sfn.Fail.jsonata(scope, "Run failed", error="{% $error %}", cause="{% $states.input.cause %}")
+    fail = sfn.Fail.jsonata(scope, "Run failed", error="{% $error_name %}", cause="{% $states.input.cause %}")
     notify = _notify_people(scope, stack_name, topic, fail)
     explain = _choose_reason(scope, logs_uri)
     cluster = _ask_emr(scope, "Ask why the cluster ended", "describeCluster", _CLUSTER_REASON, explain)
@@ -72,7 +72,7 @@ def _choose_reason(scope: Construct, logs_uri: str) -> sfn.Pass:
         comment="The job's reason comes first, then EMR's, then the error of the state that failed.",
         outputs={
             "cause": "{% $join([\n"
-            "  $error = 'JobTookTooLong' ? $failure :\n"
+            "  $error_name = 'JobTookTooLong' ? $failure :\n"
             "    $filter([$job_reason, $cluster_reason, $step_reason, $failure], function($it) { $it != '' })[0],\n"
             f"  $cluster_id = '' ? '' : ' Logs: {logs_uri}' & $cluster_id & "
             "'/ (the driver: containers/*/*_000001/stdout.gz).',\n"
@@ -87,7 +87,7 @@ def _notify_people(scope: Construct, stack_name: str, topic: sns.ITopic, fail: s
         "Notify people",
         topic=topic,
         subject=f"{{% $substring('{stack_name}: ' & $run & ' failed', 0, 100) %}}",
-        message=sfn.TaskInput.from_text("{% $error & ': ' & $states.input.cause %}"),
+        message=sfn.TaskInput.from_text("{% $error_name & ': ' & $states.input.cause %}"),
         task_timeout=minutes(1),
         outputs="{% $states.input %}",
     )

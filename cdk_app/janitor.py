@@ -13,6 +13,11 @@ from cdk_app import emr, europe
 from cdk_app.state_machine import state_machine, state_machine_role
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+# EMR's API sends seconds since 1970. SDK integrations of other services turn such times into ISO 8601, and nothing
+# documents it for EMR, so both are accepted.
+_CREATION_MILLIS = (
+    "($created := Status.Timeline.CreationDateTime; $type($created) = 'number' ? $created * 1000 : $toMillis($created))"
+)
 
 
 class Janitor(Construct):
@@ -20,8 +25,8 @@ class Janitor(Construct):
 
     Step Functions runs no catch when an execution is aborted or times out, so the janitor handles these cases.
 
-    Input: ``run``, the name of a run whose cluster must end, or an empty string; ``alarm``, whether to fail after
-    ending a cluster, which raises an alarm.
+    Input: ``run``, the name of a run whose cluster must end (default: none); ``alarm``, whether to fail after ending a
+    cluster, which raises an alarm (default: true).
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, oldest: cdk.Duration, keep_logs_days: int) -> None:
@@ -107,8 +112,8 @@ class Janitor(Construct):
                 self,
                 "Read the janitor's input",
                 assign={
-                    "run": "{% $states.input.run %}",
-                    "alarm": "{% $states.input.alarm %}",
+                    "run": "{% $exists($states.input.run) ? $states.input.run : '' %}",
+                    "alarm": "{% $exists($states.input.alarm) ? $states.input.alarm : true %}",
                     "clusters": [],
                     "marker": "",
                     "looks": 0,
@@ -144,7 +149,7 @@ class Janitor(Construct):
                 "Assign": {
                     "clusters": "{% $append($clusters, [$states.result.Clusters["
                     f"Name = '{prefix}' & $run or ($substring(Name, 0, {len(prefix)}) = '{prefix}' and "
-                    f"$millis() - $toMillis(Status.Timeline.CreationDateTime) > {oldest})].Id]) %}}",
+                    f"$millis() - {_CREATION_MILLIS} > {oldest})].Id]) %}}",
                     "marker": "{% $exists($states.result.Marker) ? $states.result.Marker : '' %}",
                     "looks": "{% $looks + 1 %}",
                 },

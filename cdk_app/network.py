@@ -37,12 +37,17 @@ class Network(Construct):
             self.vpc, "VPC7", "Traffic leaves only through the S3 endpoint, and the buckets log each request."
         )
         self.s3_endpoint = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        self._allow_package_repositories(region)
+        self._allow_buckets_of_emr(region)
         self.primary, self.workers, self.service = self._security_groups()
         cdk.Tags.of(self).add(*EMR_MANAGED)
 
-    def _allow_package_repositories(self, region: str) -> None:
-        """Allow nodes to read the packages that every EMR 7 node installs at start (EMR Management Guide)."""
+    def _allow_buckets_of_emr(self, region: str) -> None:
+        """Allow nodes to read the packages that they install at start, and to write the logs that EMR collects.
+
+        The EMR Management Guide, "Amazon S3 endpoint policy for private subnets", names these buckets. It also names
+        ``prod.<region>.appinfo.src``, which would receive the job's logs for the persistent Spark UI. That bucket of
+        AWS stays closed, so the persistent Spark UI is empty.
+        """
         self.s3_endpoint.add_to_policy(
             iam.PolicyStatement(
                 sid="PackageRepositories",
@@ -52,6 +57,14 @@ class Network(Construct):
                     f"arn:aws:s3:::al2023-repos-{region}-de612dc2/*",
                     f"arn:aws:s3:::repo.{region}.emr.amazonaws.com/*",
                 ],
+            )
+        )
+        self.s3_endpoint.add_to_policy(
+            iam.PolicyStatement(
+                sid="LogsOfEmr",
+                principals=[iam.AnyPrincipal()],  # EMR does not document who writes them
+                actions=["s3:PutObject"],
+                resources=[f"arn:aws:s3:::aws157-logs-prod-{region}/*"],
             )
         )
 

@@ -10,6 +10,7 @@ from spark_job.settings import Engine
 
 Stage = Literal["dev", "prod"]
 Architecture = Literal["arm64", "x86_64"]
+DiskKey = Literal["account", "own"]
 
 
 class SettingsError(Exception):
@@ -44,6 +45,9 @@ class Settings:
         The time after which EMR ends a cluster that does nothing.
     keep_runs_days, keep_logs_days
         The time after which results and logs expire.
+    disk_key
+        What encrypts the disks of the nodes: ``account``, what the account's "EBS encryption by default" says, or
+        ``own``, a key of the stack, whose endpoint costs money all the time.
     email
         The address to notify about failures. Its owner must confirm once.
     monthly_budget
@@ -67,6 +71,7 @@ class Settings:
     idle_minutes: int = 15
     keep_runs_days: int = 30
     keep_logs_days: int = 30
+    disk_key: DiskKey = "account"
     email: str = ""
     monthly_budget: int = 0
 

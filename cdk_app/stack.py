@@ -17,7 +17,10 @@ from cdk_app.storage import CLUSTER_LOGS, Storage
 from cdk_app.workflow import Workflow, longest_execution
 from spark_job import runs
 
-_READ_AND_WRITE = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+_READ_AND_WRITE = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+# S3A uploads large objects in parts, and its committers list and abort unfinished uploads.
+_MULTIPART = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+_LIST = ["s3:ListBucket", "s3:ListBucketMultipartUploads"]
 
 
 class FruitsStack(cdk.Stack):
@@ -47,6 +50,7 @@ class FruitsStack(cdk.Stack):
             core_nodes=settings.core_nodes,
             spot_nodes=settings.spot_nodes,
             idle_minutes=settings.idle_minutes,
+            own_disk_key=settings.disk_key == "own",
         )
         self.job = Job(self, "Job", bundle)
         # The ID is not "Monitoring", because a new ID would replace the topic and require a new confirmation by e-mail.
@@ -107,18 +111,24 @@ class FruitsStack(cdk.Stack):
         data, results, logs = self.storage.data, self.storage.results, self.storage.logs
         allow = self.cluster.instance_role.add_to_policy
         allow(_statement("ReadPhotos", ["s3:GetObject"], [data.arn_for_objects("*")]))
-        allow(_statement("ListPhotosAndResults", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
-        allow(_statement("ReadTheJob", ["s3:GetObject"], self.job.object_arns))
+        allow(_statement("ListPhotosAndResults", _LIST, [data.bucket_arn, results.bucket_arn]))
+        # A deployment replaces the job's objects by others while a cluster starts, so all assets are allowed.
+        allow(_statement("ReadTheJob", ["s3:GetObject"], [self.job.asset_arns]))
         allow(
             _statement(
                 "WriteResults",
-                _READ_AND_WRITE,
+                [*_READ_AND_WRITE, *_MULTIPART],
                 [results.arn_for_objects(f"{runs.RUNS}/*"), results.arn_for_objects(runs.LATEST)],
             )
         )
         allow(_statement("LeaveLogs", ["s3:PutObject"], [logs.arn_for_objects(f"{CLUSTER_LOGS}*")]))
         for bucket, keys in ((data, "*"), (results, f"{runs.RUNS}/*"), (logs, f"{CLUSTER_LOGS}*")):
             self._accept_wildcard(self.cluster.instance_role, bucket, keys, "People and runs choose the keys.")
+        checks.accept_wildcard(
+            self.cluster.instance_role,
+            f"arn:<AWS::Partition>:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-{self.region}/*",
+            "A run must find the job's objects even if a deployment replaces them while its cluster starts.",
+        )
 
     def _allow_requests_to_buckets(self) -> None:
         """Allow requests of this account to the buckets of the stack to leave the network."""
@@ -127,23 +137,23 @@ class FruitsStack(cdk.Stack):
             iam.PolicyStatement(
                 sid="OwnBuckets",
                 principals=[iam.AnyPrincipal()],
-                actions=["s3:ListBucket", *_READ_AND_WRITE],
+                actions=[*_LIST, *_READ_AND_WRITE, *_MULTIPART],
                 resources=[
                     *(bucket.bucket_arn for bucket in buckets),
                     *(bucket.arn_for_objects("*") for bucket in buckets),
-                    *self.job.object_arns,
+                    self.job.asset_arns,
                 ],
                 conditions={"StringEquals": {"aws:PrincipalAccount": cdk.Aws.ACCOUNT_ID}},
             )
         )
 
     def _allow_workflow(self) -> None:
-        """Allow the workflow to list photos, read manifests and failures, notify people and start the janitor."""
+        """Allow the workflow to list photos, read summaries and failures, notify people and start the janitor."""
         data, results = self.storage.data, self.storage.results
         allow = self.workflow.role.add_to_policy
         # S3 answers "not found" instead of "denied" only to those who may list the bucket.
         allow(_statement("LookForImages", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
-        for name in (runs.MANIFEST, runs.FAILED):
+        for name in (runs.SUMMARY, runs.FAILED):
             keys = f"{runs.RUNS}/*/{name}"
             allow(_statement(None, ["s3:GetObject"], [results.arn_for_objects(keys)]))
             self._accept_wildcard(self.workflow.role, results, keys, "A run has the name of its execution.")

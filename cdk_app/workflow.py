@@ -21,7 +21,9 @@ from spark_job.network.images import SUFFIXES
 from spark_job.settings import Engine
 
 _IMAGE_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
+_START_AFTER = "($last_seen != '' ? $last_seen : $prefix != '' ? $prefix : ' ')"
 _KEYS_PER_LOOK = 100  # a state passes on 256 KiB at most, and a key may have 1,024 bytes
+_SECONDS_PER_END_LOOK, _MAX_END_LOOKS = 15, 40  # EMR takes one to three minutes to end a cluster
 _MAX_LOOKS = 200  # after 20,000 objects that are not images, let the job decide
 
 
@@ -36,9 +38,9 @@ def longest_execution(longest_run_hours: int) -> cdk.Duration:
 class Workflow(Construct):
     """The state machine that a person starts with ``{}`` in the console.
 
-    Every run takes the same path, whether the job succeeds or fails: first the cluster is terminated, then the manifest
-    decides. The job writes the manifest last, so a run with a manifest has a result. Variables of the state machine
-    hold what the later states need.
+    Every run takes the same path, whether the job succeeds or fails: first the cluster is terminated, then the summary
+    decides. The job writes the summary after everything else, so a run with a summary has a result. Variables of the
+    state machine hold what the later states need.
     """
 
     def __init__(  # noqa: PLR0913 - it connects all the others
@@ -108,9 +110,10 @@ class Workflow(Construct):
                 "prefix": "{% $states.input.input_prefix %}",
                 "command": command,
                 "flags": "{% $states.input.recompute ? ['--recompute'] : [] %}",
-                **dict.fromkeys(("cluster_id", "error", "failure", "leak", "last_seen", *REASONS), ""),
-                "manifest": "{% null %}",
+                **dict.fromkeys(("cluster_id", "error_name", "failure", "leak", "last_seen", *REASONS), ""),
+                "summary": "{% null %}",
                 "looks": 0,
+                "end_looks": 0,
             },
         )
         return fill_in.next(prepare)
@@ -127,12 +130,14 @@ class Workflow(Construct):
                 "Prefix": "{% $prefix %}",
                 "MaxKeys": _KEYS_PER_LOOK,
                 # Every key of a folder sorts after the name of the folder, and every key sorts after a space.
-                "StartAfter": "{% $last_seen != '' ? $last_seen : $prefix != '' ? $prefix : ' ' %}",
+                "StartAfter": f"{{% {_START_AFTER} %}}",
             },
             comment="Comes before anything that costs money.",
             assign={
                 "images": f"{{% $count($states.result.Contents[$contains(Key, /{_IMAGE_PATTERN}/i)]) %}}",
-                "last_seen": "{% $states.result.IsTruncated ? $states.result.Contents[-1].Key : '' %}",
+                # S3 may return a page without objects that is not the last one.
+                "last_seen": f"{{% $states.result.IsTruncated ? "
+                f"[{_START_AFTER}, $states.result.Contents.Key][-1] : '' %}}",
                 "looks": "{% $looks + 1 %}",
             },
         )
@@ -143,7 +148,7 @@ class Workflow(Construct):
             self,
             "There is no image",
             assign={
-                "error": "NoImages",
+                "error_name": "NoImages",
                 "failure": f"{{% 'There is no image under s3://{bucket}/' & $prefix & '; put photos there that end in "
                 f"{', '.join(suffixes)} or {last_suffix}, or give another input_prefix.' %}}",
             },
@@ -174,7 +179,7 @@ class Workflow(Construct):
             f"The job took longer than {self._longest_run_hours} h and was stopped; it needs more core_nodes or "
             "spot_nodes, or more longest_run_hours."
         )
-        run.add_catch(finish, errors=["States.Timeout"], assign={"error": "JobTookTooLong", "failure": too_long})
+        run.add_catch(finish, errors=["States.Timeout"], assign={"error_name": "JobTookTooLong", "failure": too_long})
         run.add_catch(finish, errors=["States.ALL"], assign=caught("JobFailed"))
         return run.next(finish)
 
@@ -183,17 +188,58 @@ class Workflow(Construct):
         summarise = sfn.Pass.jsonata(self, "Summarise run", outputs=_summary(self._storage.results))
         summarise.next(sfn.Succeed.jsonata(self, "Run succeeded"))
         decide = (
-            sfn.Choice.jsonata(self, "Was a result published?", comment="Without a manifest there is no result.")
+            sfn.Choice.jsonata(self, "Was a result published?", comment="Without a summary there is no result.")
             .when(sfn.Condition.jsonata("{% $published %}"), summarise)
             .otherwise(explain)
         )
-        read = self._read_manifest(decide)
-        return self._terminate(read).next(read).next(decide)
+        read = self._read_summary(decide)
+        janitor = self._call_janitor(read)
+        ended = self._wait_for_end(read, janitor)
+        read.next(decide)
+        return self._terminate(ended, janitor)
 
-    def _terminate(self, read: tasks.CallAwsService) -> tasks.EmrTerminateCluster:
+    def _terminate(self, ended: sfn.Chain, janitor: sfn.IChainable) -> sfn.Chain:
         terminate = emr.terminate_cluster(
             self, "Terminate cluster", "{% $cluster_id %}", comment="Runs whether the job succeeded or failed."
         )
+        retry(terminate, 5)
+        terminate.add_catch(
+            janitor, errors=["States.ALL"], assign={"leak": _leak("could not be terminated", f"' (' & {CAUSE} & ')'")}
+        )
+        return terminate.next(ended)
+
+    def _wait_for_end(self, read: sfn.IChainable, janitor: sfn.IChainable) -> sfn.Chain:
+        """Return the states that wait until the cluster is gone, so that the stack can be destroyed after the run."""
+        look = emr.describe_cluster(
+            self,
+            "Has the cluster ended?",
+            comment="A run is over when nothing of it is left.",
+            assign={
+                "cluster_state": "{% $states.result.Cluster.Status.State %}",
+                "end_looks": "{% $end_looks + 1 %}",
+            },
+        )
+        retry(look)
+        look.add_catch(
+            janitor, errors=["States.ALL"], assign={"leak": _leak("may not have ended", f"' (' & {CAUSE} & ')'")}
+        )
+        wait = sfn.Wait.jsonata(
+            self, "Wait for the cluster's end", time=sfn.WaitTime.duration(cdk.Duration.seconds(_SECONDS_PER_END_LOOK))
+        ).next(look)
+        minutes_waited = _MAX_END_LOOKS * _SECONDS_PER_END_LOOK // 60
+        give_up = sfn.Pass.jsonata(
+            self,
+            "The cluster does not end",
+            assign={"leak": _leak(f"was told to terminate, but had not ended {minutes_waited} minutes later")},
+        ).next(janitor)
+        return look.next(
+            sfn.Choice.jsonata(self, "Is the cluster gone?")
+            .when(sfn.Condition.jsonata("{% $cluster_state in ['TERMINATED', 'TERMINATED_WITH_ERRORS'] %}"), read)
+            .when(sfn.Condition.jsonata(f"{{% $end_looks < {_MAX_END_LOOKS} %}}"), wait)
+            .otherwise(give_up)
+        )
+
+    def _call_janitor(self, read: sfn.IChainable) -> tasks.StepFunctionsStartExecution:
         janitor = tasks.StepFunctionsStartExecution.jsonata(
             self,
             "Call the janitor",
@@ -203,50 +249,45 @@ class Workflow(Construct):
             integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
             task_timeout=minutes(1),
         )
-        retry(terminate, 5)
         retry(janitor, 3)
-        terminate.add_catch(
-            janitor,
-            errors=["States.ALL"],
-            assign={
-                "leak": "{% 'The cluster ' & $cluster_id & ' could not be terminated; the janitor was called. (' & "
-                f"{CAUSE} & ')' %}}"
-            },
-        )
         janitor.add_catch(read, errors=["States.ALL"])
         janitor.next(read)
-        return terminate
+        return janitor
 
-    def _read_manifest(self, decide: sfn.Choice) -> tasks.CallAwsService:
+    def _read_summary(self, decide: sfn.Choice) -> tasks.CallAwsService:
         read = service_call(
             self,
-            "Read manifest",
+            "Read summary",
             "s3",
             "getObject",
-            {"Bucket": self._storage.results.bucket_name, "Key": f"{{% {run_key(runs.MANIFEST)} %}}"},
-            comment="The job writes the manifest last.",
+            {"Bucket": self._storage.results.bucket_name, "Key": f"{{% {run_key(runs.SUMMARY)} %}}"},
+            comment="The job writes the summary after the manifest. Its size does not depend on the number of labels.",
             assign={
-                "manifest": "{% $parse($states.result.Body) %}",
-                # If the job failed, this may be the manifest of an older run of the same name, which must not count.
-                "published": "{% $error = '' or $substring($parse($states.result.Body).started, 0, 19) >= "
+                "summary": "{% $parse($states.result.Body) %}",
+                # If the job failed, this may be the summary of an older run of the same name, which must not count.
+                "published": "{% $error_name = '' or $substring($parse($states.result.Body).started, 0, 19) >= "
                 "$substring($states.context.Execution.StartTime, 0, 19) %}",
             },
         )
-        read.add_retry(errors=["S3.NoSuchKeyException", "States.DataLimitExceeded"], max_attempts=0)
+        read.add_retry(errors=["S3.NoSuchKeyException"], max_attempts=0)
         retry(read)
         read.add_catch(
             decide,
             errors=["S3.NoSuchKeyException"],
             assign={
                 "published": "{% false %}",
-                "error": "{% $error = '' ? 'NoManifest' : $error %}",
-                "failure": "{% $failure = '' ? 'The job succeeded but wrote no manifest.' : $failure %}",
+                "error_name": "{% $error_name = '' ? 'NoSummary' : $error_name %}",
+                "failure": "{% $failure = '' ? 'The job succeeded but wrote no summary.' : $failure %}",
             },
         )
-        # The manifest exists but cannot be read, or is too long for Step Functions. If the job succeeded, it is new.
-        for errors in (["States.DataLimitExceeded"], ["States.ALL"]):
-            read.add_catch(decide, errors=errors, assign={"published": "{% $error = '' %}"})
+        # The summary exists but cannot be read. If the job succeeded, it is new.
+        read.add_catch(decide, errors=["States.ALL"], assign={"published": "{% $error_name = '' %}"})
         return read
+
+
+def _leak(what: str, detail: str = "''") -> str:
+    """Return JSONata for the warning that the cluster may still run; `detail` is JSONata."""
+    return f"{{% 'The cluster ' & $cluster_id & ' {what}; the janitor was called.' & {detail} %}}"
 
 
 def _command(job: Job, storage: Storage, engine: Engine) -> list[str]:
@@ -276,19 +317,19 @@ def _summary(results: s3.IBucket) -> dict[str, str]:
 
     return {
         "run": "{% $run %}",
-        "images": "{% $manifest = null ? null : $manifest.counts %}",
-        "components": "{% $manifest = null ? null : $manifest.pca.components %}",
-        "variance_kept": "{% $manifest = null ? null : $manifest.pca.variance_kept %}",
-        "images_per_second": "{% $manifest = null ? null : $manifest.images_per_second %}",
+        "images": "{% $summary = null ? null : $summary.counts %}",
+        "components": "{% $summary = null ? null : $summary.pca.components %}",
+        "variance_kept": "{% $summary = null ? null : $summary.pca.variance_kept %}",
+        "images_per_second": "{% $summary = null ? null : $summary.images_per_second %}",
         "report": uri(run_key(runs.REPORT)),
         "report_in_console": f"{{% '{console}' & {run_key(runs.REPORT)} %}}",
         "features": uri(run_key(f"{runs.FEATURES}/")),
         "pca": uri(run_key(f"{runs.PCA}/")),
         "manifest": uri(run_key(runs.MANIFEST)),
         "warnings": "{% ["
-        "$manifest = null ? 'The state machine could not read the manifest; the key manifest says where it is.',\n"
-        "  $manifest != null and $manifest.model.weights = 'random' ? "
+        "$summary = null ? 'The state machine could not read the summary; the counts are in the manifest.',\n"
+        "  $summary != null and $summary.model.weights = 'random' ? "
         "'The weights are random: the features show that the job works, but they say nothing about fruit.',\n"
-        "  $error != '' ? 'The run published its results. After that, an error occurred: ' & $failure,\n"
+        "  $error_name != '' ? 'The run published its results. After that, an error occurred: ' & $failure,\n"
         "  $leak != '' ? $leak] %}",
     }

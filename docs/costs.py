@@ -1,4 +1,4 @@
-"""What the features of many photos cost on six kinds of machine: the prices and the formula of critical-review.md.
+"""Estimates what a run costs in seven environments, with the prices and the formula of critical-review.md.
 
 python docs/costs.py
 python docs/costs.py --photos 250000 --speed 22
@@ -8,15 +8,15 @@ import argparse
 import math
 from dataclasses import dataclass
 
-CORES = 4  # of a worker, on all of them
-MEMORY = 8  # GiB that four tasks, Spark and the network take; what EMR Serverless bills
+CORES = 4  # per worker, in every environment
+MEMORY = 8  # GiB per worker for four tasks, Spark and the model; EMR Serverless bills it
 WATTS = 23.2  # m7g.xlarge at full load, by Cloud Carbon Footprint's coefficients
-OVERHEAD = 1.13  # a data centre's electricity over that of its machines (PUE), AWS's own figure
+OVERHEAD = 1.13  # electricity of a data centre divided by that of its machines (PUE), as AWS publishes it
 
 
 @dataclass(frozen=True)
 class Price:
-    """A price in US dollars, before tax, and where it is from; ``assumed`` where no page for the region was found."""
+    """A price in US dollars before tax, and its source. It is ``assumed`` if no price of the region was found."""
 
     value: float
     unit: str
@@ -25,27 +25,38 @@ class Price:
 
 
 PRICES = {
-    "machine": Price(0.1904, "m7g.xlarge, an hour", "Paris, SkyPilot catalogue v8 at 00148f2 (2 x large)"),
-    "x86": Price(0.2234, "m7i-flex.xlarge, an hour", "the same (2xlarge / 2)"),
-    "large": Price(3.0464, "m7g.16xlarge, an hour", "the same (2 x 8xlarge)"),
-    "spot": Price(0.5, "spot, of the on-demand price", "m7g's sizes were at 40 to 52 % there", assumed=True),
-    "emr": Price(0.25, "EMR's fee, of the on-demand price", "0.048 on an m5.xlarge of 0.192 in Virginia", assumed=True),
-    "disk": Price(0.093, "gp3, a GB and month", "0.08 in Virginia, and Paris's 16 % on top", assumed=True),
-    "serverless_core": Price(0.06318, "EMR Serverless, a vCPU-hour", "Paris, x86, PerfKitBenchmarker at 441d2f9"),
-    "serverless_gb": Price(0.00689, "EMR Serverless, a GB-hour", "the same"),
-    "sagemaker": Price(1.2, "SageMaker, times the machine's price", "ml.m5.xlarge 0.23 on 0.192 there", assumed=True),
-    "dbu": Price(0.15, "a DBU of Jobs Compute, Premium", "databrickspricing.pages.dev, April 2026", assumed=True),
-    "dbus": Price(0.69, "DBUs an hour of 4 vCPU", "from memory, for m5.xlarge; m7g was not found", assumed=True),
-    "get": Price(0.00042, "1,000 GETs", "c3x.dev: 0.0004 in Virginia; and 5 % on top", assumed=True),
-    "list": Price(0.0053, "1,000 LISTs", "c3x.dev: 0.005 in Virginia; and 6 % on top", assumed=True),
+    "machine": Price(0.1904, "m7g.xlarge, per hour", "Paris, SkyPilot catalogue v8 at 00148f2 (2 x large)"),
+    "x86": Price(0.2234, "m7i-flex.xlarge, per hour", "the same (2xlarge / 2)"),
+    "large": Price(3.0464, "m7g.16xlarge, per hour", "the same (2 x 8xlarge)"),
+    "spot": Price(0.5, "spot, share of on-demand", "40 to 52 % for m7g in that catalogue", assumed=True),
+    "emr": Price(0.25, "EMR's fee, share of on-demand", "0.048 / 0.192 for m5.xlarge in Virginia", assumed=True),
+    "disk": Price(0.093, "gp3, per GB and month", "0.08 in Virginia, plus 16 % for Paris", assumed=True),
+    "serverless_core": Price(0.06318, "EMR Serverless, per vCPU-hour", "Paris, x86, PerfKitBenchmarker at 441d2f9"),
+    "serverless_gb": Price(0.00689, "EMR Serverless, per GB-hour", "the same"),
+    "sagemaker": Price(1.2, "SageMaker, multiple of EC2", "0.23 / 0.192 for m5.xlarge in Virginia", assumed=True),
+    "dbu": Price(0.15, "DBU of Jobs Compute, Premium", "databrickspricing.pages.dev, April 2026", assumed=True),
+    "dbus": Price(0.69, "DBUs per hour, for 4 vCPU", "from memory, for m5.xlarge; none found for m7g", assumed=True),
+    "get": Price(0.00042, "1,000 GETs", "c3x.dev: 0.0004 in Virginia, plus 5 %", assumed=True),
+    "list": Price(0.0053, "1,000 LISTs", "c3x.dev: 0.005 in Virginia, plus 6 %", assumed=True),
 }
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run the job: what a worker costs an hour, how many machines compute nothing, how long until all are up.
+    """An environment that can run the job.
 
-    ``workers`` is how many there are where that is not free to choose.
+    Attributes
+    ----------
+    name
+        The name, as the table shows it.
+    hour
+        The price of a worker per hour.
+    idle_hour
+        The price per hour of the machine that computes nothing; 0 if there is none.
+    start_minutes
+        The time until all machines have started.
+    workers
+        The number of workers, if it cannot be chosen.
     """
 
     name: str
@@ -57,7 +68,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run takes: machines that compute, hours from start to end, US dollars for machines and for requests."""
+    """What a run needs: workers, hours from start to end, and US dollars for machines and for requests."""
 
     workers: int
     hours: float
@@ -66,7 +77,7 @@ class Estimate:
 
 
 def ways() -> list[Way]:
-    """Return the ways, at the prices above; the minutes to start are assumptions."""
+    """Return the environments with the prices above. The start times are assumptions."""
     price = {name: price.value for name, price in PRICES.items()}
     disk = 64 * price["disk"] / 730
     emr = price["machine"] * price["emr"] + disk
@@ -85,24 +96,24 @@ def ways() -> list[Way]:
 
 
 def estimate(way: Way, photos: int, speed: float, minutes: float = 30, most: int = 50) -> Estimate:
-    """Return what a run of a way takes.
+    """Return the time and the costs of a run.
 
-    hours = start + photos / (speed x cores x workers), with as few workers as compute in the wanted time;
-    machines = hours x (workers x price of a worker + price of what computes nothing), a minute at least;
-    requests = one GET a photo, one LIST a thousand.
+    hours = start + photos / (speed x cores x workers), with the fewest workers that finish in time, and at least 2;
+    machines = hours x (workers x price of a worker + price of the machine that computes nothing), for a minute or more;
+    requests = one GET per photo and one LIST per 1,000 photos.
 
     Parameters
     ----------
     way
         One of :func:`ways`.
     photos
-        How many.
+        The number of photos.
     speed
-        Photos a second and core, all stages of a run in it.
+        Photos per second and core, averaged over all stages of a run.
     minutes
-        How long the computing may take, if that many workers are allowed.
+        The time in which the workers must finish, not counting their start.
     most
-        How many workers are allowed.
+        The largest number of workers, even if they then need more time.
     """
     wanted = math.ceil(photos / (speed * CORES * minutes * 60))
     workers = way.workers or min(max(wanted, 2), most)
@@ -112,12 +123,12 @@ def estimate(way: Way, photos: int, speed: float, minutes: float = 30, most: int
 
 
 def kilowatt_hours(run: Estimate, idle_machines: int = 1) -> float:
-    """Return the electricity of a run, as if every machine were busy from its start to its end."""
+    """Return the electricity of a run if every machine is busy from start to end."""
     return run.hours * (run.workers + idle_machines) * WATTS * OVERHEAD / 1000
 
 
 def price_table() -> str:
-    """Return the prices in Markdown."""
+    """Return the prices as a table in Markdown."""
     rows = [
         f"| {price.unit} | {price.value:g} | {'assumed: ' if price.assumed else ''}{price.source} |"
         for price in PRICES.values()
@@ -126,7 +137,7 @@ def price_table() -> str:
 
 
 def table(photos: list[int], speed: float) -> str:
-    """Return what each way takes for some numbers of photos, in Markdown."""
+    """Return the estimates for several numbers of photos as a table in Markdown."""
     head = "".join(f" {count:,} photos |" for count in photos)
     rows = [
         f"| {way.name} |" + "".join(f" {_cell(estimate(way, count, speed))} |" for count in photos) for way in ways()
@@ -135,7 +146,7 @@ def table(photos: list[int], speed: float) -> str:
     requests = "".join(f" {_dollars(run.requests)} |" for run in runs)
     energy = "".join(f" {kilowatt_hours(run):.2g} kWh |" for run in runs)
     rule = "|---|" + "---|" * len(photos)
-    extra = [f"| and requests to S3, any of them |{requests}", f"| electricity, EMR on EC2 |{energy}"]
+    extra = [f"| plus requests to S3, for each row |{requests}", f"| electricity, EMR on EC2 |{energy}"]
     return "\n".join([f"| |{head}", rule, *rows, *extra])
 
 
@@ -153,7 +164,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, nargs="+", default=[10**4, 10**6, 10**8], help="default: %(default)s")
-    parser.add_argument("--speed", type=float, default=90.0, help="photos a second and core (default: %(default)s)")
+    parser.add_argument("--speed", type=float, default=90.0, help="photos per second and core (default: %(default)s)")
     options = parser.parse_args()
     print(price_table(), table(options.photos, options.speed), sep="\n\n")
 

@@ -96,6 +96,12 @@ class Manifest:
         """Return the manifest as indented JSON."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
+    def summary(self) -> str:
+        """Return the manifest as JSON of a few KB: with the number of labels instead of the labels."""
+        fields = dataclasses.asdict(self) | {"labels": len(self.labels)}
+        del fields["settings"]
+        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Read what :meth:`to_json` wrote; raise ValueError, KeyError or TypeError if the text is anything else."""

@@ -9,6 +9,7 @@
         pca/ model/             table of the components, and the PCA as a Spark PipelineModel
         report.html
         manifest.json           the run is published
+        summary.json            the manifest without its long parts, for the state machine
         _failed.json            the run failed on a cluster, for this reason
 """
 
@@ -29,6 +30,7 @@ LATEST = "latest.json"
 STARTED = "_started.json"
 FAILED = "_failed.json"
 MANIFEST = "manifest.json"
+SUMMARY = "summary.json"
 REPORT = "report.html"
 FEATURES = "features"
 REJECTED = "rejected"
@@ -109,7 +111,7 @@ class RunFolder:
         return {}
 
     def publish(self, manifest: Manifest, report: str) -> None:
-        """Make the run a result: write the report, then the manifest, then ``latest.json``.
+        """Make the run a result: write the report, then the manifest, then its summary and ``latest.json``.
 
         ``latest.json`` stays as it is if it points at a run that started later, because that run saw a newer input.
 
@@ -122,6 +124,7 @@ class RunFolder:
             raise RunError(f"The run does not account for every image ({manifest.counts}), so it is not published.")
         self.output.write(f"{self.path}/{REPORT}", report.encode())
         self.output.write(f"{self.path}/{MANIFEST}", manifest.to_json().encode())
+        self.output.write(f"{self.path}/{SUMMARY}", manifest.summary().encode())
         self._point(manifest)
 
     def leave_failure(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests share: one Spark, one network, the real photos where there are any, an S3 on this machine."""
+"""Shared fixtures: one Spark session, one model, the real photos if they are present, and a local S3."""
 
 import os
 import socket
@@ -16,55 +16,55 @@ from spark_job import session
 from spark_job.network import weights
 from spark_job.network.model import CompiledNetwork
 
-hypothesis.settings.register_profile("fruits", deadline=None)  # machines are busy at times, and no test is timed
+hypothesis.settings.register_profile("fruits", deadline=None)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("fruits")
 
 DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.fixture(scope="session")
-def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's workers inherit where S3 is
+def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's workers inherit the address of S3
     spark = session.start()
     yield spark
     spark.stop()
 
 
 @pytest.fixture(scope="session")
-def network() -> CompiledNetwork:
-    """The network with random weights, which need no download."""
+def model() -> CompiledNetwork:
+    """A model with random weights, which need no download."""
     return weights.load("random", "litert")
 
 
 @pytest.fixture(scope="session")
-def network_file(network: CompiledNetwork, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same, compiled to a file, so that a run need not load TensorFlow."""
-    file = tmp_path_factory.mktemp("network") / "random.zip"
-    file.write_bytes(network.to_bytes())
+def model_file(model: CompiledNetwork, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same model in a file, so that a run does not load TensorFlow."""
+    file = tmp_path_factory.mktemp("model") / "random.zip"
+    file.write_bytes(model.to_bytes())
     return str(file)
 
 
 @pytest.fixture(scope="session")
 def real_photos() -> Path:
-    """The folder of a sample of Fruits-360, with Training and Test in it."""
+    """The folder of a sample of Fruits-360, which contains Training and Test."""
     return _real("fruits-360-sample")
 
 
 @pytest.fixture(scope="session")
 def real_weights() -> Path:
-    """ImageNet weights of MobileNetV2."""
+    """The ImageNet weights of MobileNetV2."""
     return _real("weights/mobilenet_v2_imagenet_dequantised_no_top.h5")
 
 
 def _real(name: str) -> Path:
     path = DATA / name
     if not path.exists():
-        pytest.skip(f"{path} is absent; set FRUITS_TEST_DATA to the folder of the real photos and weights")
+        pytest.skip(f"{path} does not exist; set FRUITS_TEST_DATA to the folder with the real photos and weights")
     return path.resolve()
 
 
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
-    """An empty S3, on a free port of this machine."""
+    """The URL of an empty S3 on a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -79,7 +79,7 @@ def s3_url() -> Iterator[str]:
             patch.setenv("AWS_ENDPOINT_URL", url)
             patch.setenv("AWS_ALLOW_HTTP", "true")
             patch.setenv("AWS_ACCESS_KEY_ID", "test")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "test")  # any will do there
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "test")  # this S3 accepts any key
             patch.setenv("AWS_REGION", "eu-west-3")
             patch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
             yield url
@@ -104,7 +104,7 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
 
 @pytest.fixture
 def s3(s3_url: str) -> str:
-    """The URI of an empty bucket of its own."""
+    """The URI of a new, empty bucket."""
     import boto3
 
     bucket = f"fruits-{time.time_ns()}"

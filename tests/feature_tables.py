@@ -1,4 +1,4 @@
-"""Tables of features to test with."""
+"""Tables of features for tests."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ SEEN = datetime(2026, 11, 22, 5, 0, 0, 123456, UTC)
 
 
 def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequence[str | None] = (None,)) -> Table:
-    """Write rows of features as some parts; the images are called ``0.jpg`` and so on, labels take turns."""
+    """Write rows of features to ``count`` files. Images are called ``0.jpg`` and so on; labels repeat in turn."""
     table = Table(str(folder), "features")
     for number, indices in enumerate(np.array_split(np.arange(len(rows)), count)):
         columns = {

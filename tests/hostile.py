@@ -1,4 +1,4 @@
-"""A corpus of files such as the public uploads: good, odd, broken and hostile ones, all made here."""
+"""A corpus of files like those that the public uploads: good, odd, broken and hostile. All are made here."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ _ANY = frozenset({None, *Reason})
 
 
 class Hostile(NamedTuple):
-    """A file: what kind it is of, its bytes, and what may become of it (None: it has features)."""
+    """A file: its kind, its bytes and its allowed outcomes (None: it has features)."""
 
     kind: str
     data: bytes
@@ -25,18 +25,18 @@ class Hostile(NamedTuple):
 
 
 def corpus() -> Iterator[Hostile]:
-    """Yield the files, the same ones each time."""
+    """Yield the files, which are the same every time."""
     yield from _modes()
     yield from _orientations()
     yield from _other_formats()
     yield from _damaged()
-    yield from _no_images()
+    yield from _not_images()
     yield from _bombs()
     yield from _odd_but_good()
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = _SIZE, seed: int = 1) -> Image.Image:
-    """Return a coarse random picture, which every format keeps recognisable."""
+    """Return a coarse random picture, which stays recognisable in every format."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
     image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     if mode == "I;16":
@@ -47,7 +47,7 @@ def picture(mode: str = "RGB", size: tuple[int, int] = _SIZE, seed: int = 1) -> 
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """Return a picture as a file."""
+    """Return a picture encoded as a file."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
@@ -63,7 +63,7 @@ def _bad(kind: str, data: bytes, *reasons: Reason) -> Hostile:
 
 def _modes() -> Iterator[Hostile]:
     for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16"):
-        image = picture("RGBA" if mode == "PA" else mode)  # PNG has no PA: a palette with transparency stands for it
+        image = picture("RGBA" if mode == "PA" else mode)  # PNG has no PA; a palette with alpha replaces it
         if mode == "PA":
             image = image.quantize(64)
         for level in (0, 9):
@@ -131,7 +131,7 @@ def _damaged() -> Iterator[Hostile]:
         for tenth in range(1, 10):
             yield _bad(f"{kind} cut", data[: len(data) * tenth // 10], Reason.TRUNCATED)
         for length in (1, 2, 3, 4, 8, 11, 12, 20, 30):
-            yield _bad(f"{kind} cut in its head", data[:length], Reason.TRUNCATED, Reason.UNSUPPORTED)
+            yield _bad(f"{kind} cut in its header", data[:length], Reason.TRUNCATED, Reason.UNSUPPORTED)
         for count in (1, 3, 10, 30, 100, 1000):
             for _ in range(4):
                 flipped = np.frombuffer(data, np.uint8).copy()
@@ -142,7 +142,7 @@ def _damaged() -> Iterator[Hostile]:
         yield Hostile(f"{kind} twice", data + data, _ANY)
 
 
-def _no_images() -> Iterator[Hostile]:
+def _not_images() -> Iterator[Hostile]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("photo.jpg", b"no photo")
@@ -175,8 +175,8 @@ def _no_images() -> Iterator[Hostile]:
 def _bombs() -> Iterator[Hostile]:
     for side in (8_000, 20_000, 60_000):
         yield _bad("PNG bomb", png(side, side), Reason.TOO_LARGE)
-    yield _bad("PNG of the largest canvas", png(2**31 - 1, 2**31 - 1), Reason.TOO_LARGE)
-    yield _bad("PNG of no canvas", png(0, 0), Reason.UNSUPPORTED)
+    yield _bad("PNG with the largest canvas", png(2**31 - 1, 2**31 - 1), Reason.TOO_LARGE)
+    yield _bad("PNG with an empty canvas", png(0, 0), Reason.UNSUPPORTED)
     yield _bad("PNG chunk bomb", png(9, 9, chunk(b"prVt", b"") * 100_001), Reason.TOO_LARGE)
     text = chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(50_000_000), 9))
     yield _bad("PNG text bomb", png(9, 9, text), Reason.TOO_LARGE)
@@ -189,14 +189,14 @@ def _bombs() -> Iterator[Hostile]:
     yield _bad("JPEG segment bomb", baseline[:2] + b"\xff\xe5\0\2" * 100_001 + baseline[2:], Reason.TOO_LARGE)
     yield _bad("JPEG scan bomb", scan_bomb(8000, 1000), Reason.TOO_LARGE)
     webp = bytearray(encoded(picture("RGBA"), "WEBP", lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"))
-    webp[24:30] = (16_382).to_bytes(3, "little") * 2  # the canvas of the extended header
+    webp[24:30] = (16_382).to_bytes(3, "little") * 2  # the canvas size in the extended header
     yield _bad("WEBP bomb", bytes(webp), Reason.TOO_LARGE, Reason.UNREADABLE, Reason.UNSUPPORTED)
 
 
 def _odd_but_good() -> Iterator[Hostile]:
     jpeg, png_ = encoded(picture(), "JPEG"), encoded(picture(), "PNG")
-    yield _good("JPEG named otherwise", jpeg)
-    yield _good("JPEG with a zip behind", jpeg + b"PK\x03\x04" + bytes(100))
+    yield _good("JPEG, plain", jpeg)
+    yield _good("JPEG followed by a zip", jpeg + b"PK\x03\x04" + bytes(100))
     yield _good("JPEG with a script in its comment", encoded(picture(), "JPEG", comment=b"<script>alert(1)</script>"))
     for number, exif in enumerate(
         (b"", b"MM", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\xff\xff\xff\xff", bytes(60_000), b"\xff" * 999)
@@ -209,25 +209,25 @@ def _odd_but_good() -> Iterator[Hostile]:
 
 
 def png(width: int, height: int, extra: bytes = b"") -> bytes:
-    """Return a one-bit PNG of a canvas with next to nothing on it."""
+    """Return a one-bit PNG that declares this canvas and contains at most 100,000 bytes of pixels."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
     rows = zlib.compress(bytes(min((width // 8 + 1) * height, 100_000)), 9)
     return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """Return a chunk of a PNG."""
+    """Return a PNG chunk."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def resized(jpeg: bytes, side: int) -> bytes:
-    """Return a JPEG that says it is larger than it is."""
+    """Return a JPEG whose header declares a larger size than the image has."""
     at = max(jpeg.find(b"\xff\xc0"), jpeg.find(b"\xff\xc2")) + 5
     return jpeg[:at] + struct.pack(">HH", side, side) + jpeg[at + 4 :]
 
 
 def scan_bomb(side: int, scans: int) -> bytes:
-    """Return a progressive JPEG whose scans say, in a hundred bytes each, that all of its blocks stay as they are."""
+    """Return a progressive JPEG of many scans, each of which takes about a hundred bytes and changes no block."""
 
     def segment(marker: int, data: bytes) -> bytes:
         return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
@@ -236,12 +236,12 @@ def scan_bomb(side: int, scans: int) -> bytes:
         bits += "1" * (-len(bits) % 8)
         return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
 
-    def table(kind: int, symbol: int) -> bytes:  # of one symbol, coded as the bit 0
+    def table(kind: int, symbol: int) -> bytes:  # one symbol, coded as the bit 0
         return segment(0xC4, bytes([kind, 1, *[0] * 15, symbol]))
 
     frame = segment(0xC2, struct.pack(">BHHB", 8, side, side, 3) + b"\1\x22\0\2\x11\0\3\x11\0")
     head = b"\xff\xd8" + segment(0xDB, bytes([0, *[1] * 64])) + frame + table(0x00, 0) + table(0x10, 0xE0)
     first = segment(0xDA, b"\3\1\0\2\0\3\0\0\0\0") + bytes((side // 16 + 1) ** 2 * 6 // 8 + 1)
-    run = "0" + "1" * 14  # 32,767 blocks end here
+    run = "0" + "1" * 14  # ends 32,767 blocks at once
     other = segment(0xDA, b"\1\1\0\1\5\0") + packed(run * ((side // 8) ** 2 // 32_767 + 1))
     return head + first + other * (scans - 1) + b"\xff\xd9"

@@ -1,4 +1,4 @@
-"""The feature stage as a run has it, and what it wrote: a row an image."""
+"""Run the feature stage as a run does, and read what it wrote: one row per image."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,17 +11,17 @@ from spark_job.storage.base import Store
 from spark_job.tables import Table
 
 
-def collected(spark: SparkSession, store: Store, network: CompiledNetwork) -> list[Row]:
-    """Return the outcome of every image of a store, by path, having checked that all were counted."""
+def collected(spark: SparkSession, store: Store, model: CompiledNetwork) -> list[Row]:
+    """Return the outcome of every image of a store, sorted by path. Check first that every image was counted."""
     with TemporaryDirectory() as folder:
-        rows = written(spark, store, network, Path(folder)).collect()
+        rows = written(spark, store, model, Path(folder)).collect()
     return sorted(rows, key=lambda row: row.path)
 
 
-def written(spark: SparkSession, store: Store, network: CompiledNetwork, folder: Path) -> DataFrame:
-    """Return the outcome of every image of a store, as tables in a folder."""
+def written(spark: SparkSession, store: Store, model: CompiledNetwork, folder: Path) -> DataFrame:
+    """Write the outcome of every image of a store to tables in a folder, and return it as one table."""
     made = plan.make(plan.list_images(spark, store), None, store)
-    task = features.FeatureTask.prepare(spark, store.uri, network)
+    task = features.FeatureTask.prepare(spark, store.uri, model)
     tables = [Table(str(folder), name) for name in ("features", "rejected")]
     reasons = features.compute(made.new, made.found, task, *tables)
     outcomes = spark.read.parquet(f"{folder}/features").unionByName(

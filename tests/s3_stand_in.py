@@ -1,6 +1,6 @@
-"""A small S3 on this machine that can be told to be slow or to fail: what ministack cannot.
+"""A small S3 on this machine that can be slow or fail on demand, which ministack cannot.
 
-It speaks as much S3 as the job does: ListObjectsV2, GET, HEAD, PUT with conditions, DELETE. For a benchmark::
+It implements what the job uses of S3: ListObjectsV2, GET, HEAD, conditional PUT and DELETE. For a benchmark::
 
     python -m tests.s3_stand_in --folder photos --bucket photos --delay 0.05
 """
@@ -26,18 +26,18 @@ from xml.sax.saxutils import escape
 
 
 class Fault(Enum):
-    """What can go wrong with one answer."""
+    """What can go wrong with one response."""
 
-    SLOW_DOWN = auto()  # 503, as S3 throttles
+    SLOW_DOWN = auto()  # 503, which S3 sends to throttle
     INTERNAL = auto()  # 500
-    RESET = auto()  # the connection is reset before the answer
+    RESET = auto()  # the connection is reset before the response
     CUT = auto()  # the connection is reset in the middle of the body
-    SHORT = auto()  # half of the body that the header promises, and a clean end
-    STUCK = auto()  # the head and half of the body, then silence
-    SILENT = auto()  # no answer at all
+    SHORT = auto()  # half of the body that the headers announce, then a normal end
+    STUCK = auto()  # the headers and half of the body, then nothing
+    SILENT = auto()  # no response
     DENIED = auto()  # 403
     LOST = auto()  # 404
-    ARCHIVED = auto()  # 403 InvalidObjectState, as an object in Glacier
+    ARCHIVED = auto()  # 403 InvalidObjectState, as for an object in Glacier
 
 
 _CODES = {
@@ -51,24 +51,24 @@ _CODES = {
 
 @dataclass(frozen=True)
 class Object:
-    """What is stored under a key."""
+    """An object: its bytes and when they were stored."""
 
     data: bytes
     modified: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     @property
     def etag(self) -> str:
-        """The quoted digest, as S3 gives it."""
+        """The quoted digest, as S3 returns it."""
         return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
 
 
 @dataclass
 class StandIn:
-    """The objects by ``bucket/key``, and the faults that the next requests for a key meet.
+    """The objects by ``bucket/key``, and the faults of the next responses for a key.
 
-    ``delay`` is how many seconds every request takes, ``faults`` the faults of a key's next answers, one after the
-    other, ``changes`` what replaces an object when it is read for the first time, ``requests`` counts them by method
-    and by key.
+    ``delay`` is the number of seconds that every request takes. ``faults`` lists the faults of a key's next responses,
+    in order. ``changes`` holds the object that replaces a key's object at its first read. ``requests`` counts the
+    requests by method and by key.
     """
 
     delay: float = 0.0
@@ -85,7 +85,7 @@ class StandIn:
 
     @contextmanager
     def serve(self, port: int = 0) -> Iterator[str]:
-        """Yield the URL at which it listens."""
+        """Serve the objects, and yield the URL."""
         handler = type("Handler", (_Handler,), {"s3": self})
         server = _Server(("127.0.0.1", port), handler)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -114,10 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_HEAD = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - http.server's names
+    do_HEAD = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - http.server requires these names
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -218,16 +218,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _break(self, fault: Fault) -> None:
-        """End the connection, as the fault has it."""
+        """End the connection as the fault requires."""
         if fault in (Fault.STUCK, Fault.SILENT):
             self.s3.stop.wait()
-        if fault in (Fault.RESET, Fault.CUT):  # to linger for no time makes closing a reset
+        if fault in (Fault.RESET, Fault.CUT):  # with a linger time of 0, closing sends a reset
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
 
 def _entries(keys: list[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
-    """Yield (whether it is a common prefix, its name) for each line of a listing."""
+    """Yield each entry of a listing: whether it is a common prefix, and its name."""
     seen = None
     for key in keys:
         head, found, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
@@ -239,10 +239,10 @@ def _entries(keys: list[str], prefix: str, delimiter: str) -> Iterator[tuple[boo
 
 
 def main() -> None:
-    """Serve the files of a folder until interrupted."""
+    """Serve the files of a folder until the process is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="whose files to serve")
-    parser.add_argument("--bucket", default="photos", help="as the objects of this bucket (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, required=True, help="the folder whose files are served")
+    parser.add_argument("--bucket", default="photos", help="the bucket that contains the files (default: %(default)s)")
     parser.add_argument("--port", type=int, default=9090, help="default: %(default)s")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each request takes")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The commands as a person types them."""
+"""The commands, as a user types them."""
 
 import json
 import os
@@ -34,11 +34,11 @@ def _assert_one_sentence(done: "subprocess.CompletedProcess[str]", code: int, se
     assert not done.stdout
 
 
-def test_run_shows_its_stages_and_ends_with_a_summary(tmp_path: Path, network_file: str) -> None:
+def test_run_shows_its_stages_and_ends_with_a_summary(tmp_path: Path, model_file: str) -> None:
     draw(tmp_path / "photos", images_per_label=2)
     done = _command(
         "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "results"),
-        "--weights", network_file, "--max-rejected", "0.1", "--run-id", "first", "--components", "5",
+        "--weights", model_file, "--max-rejected", "0.1", "--run-id", "first", "--components", "5",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     stages = [line.split()[0] for line in done.stderr.splitlines()]
@@ -52,11 +52,11 @@ def test_run_shows_its_stages_and_ends_with_a_summary(tmp_path: Path, network_fi
     assert json.loads((tmp_path / "results" / "latest.json").read_text())["run_id"] == "first"
 
 
-def test_run_prints_its_manifest_where_json_is_asked_for(tmp_path: Path, network_file: str) -> None:
+def test_run_prints_its_manifest_with_the_json_option(tmp_path: Path, model_file: str) -> None:
     draw(tmp_path / "photos", images_per_label=1)
     done = _command(
         "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "results"),
-        "--weights", network_file, "--max-rejected", "0.2", "--components", "3", "--json", "--run-id", "one",
+        "--weights", model_file, "--max-rejected", "0.2", "--components", "3", "--json", "--run-id", "one",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "results" / "runs" / "one" / "manifest.json").read_text())
@@ -73,12 +73,12 @@ def test_run_prints_its_manifest_where_json_is_asked_for(tmp_path: Path, network
         (["compile", "--weights", "random", "--output", "no/such/folder/x"], "no/such/folder/x cannot be written"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:
+def test_a_user_error_prints_one_sentence_and_exits_with_2(arguments: list[str], sentence: str) -> None:
     _assert_one_sentence(_command(*arguments), 2, sentence)
 
 
-def test_an_unusable_java_is_named(tmp_path: Path, network_file: str) -> None:
-    arguments = ["run", "--input", str(tmp_path), "--output", str(tmp_path), "--weights", network_file]
+def test_an_unusable_java_is_reported(tmp_path: Path, model_file: str) -> None:
+    arguments = ["run", "--input", str(tmp_path), "--output", str(tmp_path), "--weights", model_file]
     _assert_one_sentence(_command(*arguments, JAVA_HOME=str(tmp_path)), 2, "JAVA_HOME is .*, which holds no bin/java")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "java").write_text("#!/bin/sh\nexit 1\n")
@@ -89,20 +89,20 @@ def test_an_unusable_java_is_named(tmp_path: Path, network_file: str) -> None:
     _assert_one_sentence(_command(*arguments, JAVA_HOME=str(tmp_path)), 2, "Spark could not start Java")
 
 
-def test_a_failed_run_is_one_sentence_and_exit_code_1(tmp_path: Path, network_file: str) -> None:
+def test_a_failed_run_prints_one_sentence_and_exits_with_1(tmp_path: Path, model_file: str) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"no photo")
     done = _command(
-        "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "x"), "--weights", network_file
+        "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "x"), "--weights", model_file
     )
     _assert_one_sentence(done, 1, "1 of 1 images were rejected")
 
 
-def test_a_killed_run_leaves_nothing_that_looks_like_a_result(tmp_path: Path, network_file: str) -> None:
+def test_a_killed_run_leaves_nothing_that_looks_like_a_result(tmp_path: Path, model_file: str) -> None:
     draw(tmp_path / "photos", images_per_label=2)
     command = [
         sys.executable, "-m", "spark_job", "run", "--input", str(tmp_path / "photos"),
-        "--output", str(tmp_path / "results"), "--weights", network_file, "--run-id", "killed",
+        "--output", str(tmp_path / "results"), "--weights", model_file, "--run-id", "killed",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         for _ in range(600):
@@ -115,7 +115,7 @@ def test_a_killed_run_leaves_nothing_that_looks_like_a_result(tmp_path: Path, ne
     assert not (tmp_path / "results" / "latest.json").exists()
 
 
-def test_help_and_version() -> None:
+def test_help_and_version_are_printed() -> None:
     assert "examples:" in _command("--help").stdout
     assert "--max-rejected" in _command("run", "--help").stdout
     assert re.fullmatch(r"fruits \d+\.\d+\.\d+\n", _command("--version").stdout)

@@ -16,7 +16,7 @@ any_count = st.integers(1, 10**9)
 any_speed = st.floats(1, 1000)
 
 
-def test_an_estimate_by_hand() -> None:
+def test_an_estimate_matches_a_calculation_by_hand() -> None:
     node = 0.1904 * 1.25 + 64 * 0.093 / 730
     run = costs.estimate(EMR, photos=10_000_000, speed=100)
     assert run.workers == 14  # 10 million / (100 x 4 cores x 1,800 s) = 13.9
@@ -27,7 +27,7 @@ def test_an_estimate_by_hand() -> None:
 
 
 @given(any_way, any_count, any_speed)
-def test_the_time_wanted_is_kept_where_workers_allow(way: costs.Way, photos: int, speed: float) -> None:
+def test_the_wanted_time_is_met_unless_workers_reach_their_maximum(way: costs.Way, photos: int, speed: float) -> None:
     run = costs.estimate(way, photos, speed, minutes=30, most=50)
     computing = run.hours - way.start_minutes / 60
     assert way.workers in (None, run.workers)
@@ -36,7 +36,7 @@ def test_the_time_wanted_is_kept_where_workers_allow(way: costs.Way, photos: int
 
 
 @given(any_way, any_count, any_speed)
-def test_faster_is_never_dearer_and_more_is_never_cheaper(way: costs.Way, photos: int, speed: float) -> None:
+def test_more_speed_never_costs_more_and_more_photos_never_cost_less(way: costs.Way, photos: int, speed: float) -> None:
     run = costs.estimate(way, photos, speed, minutes=1e9)
     faster, more = costs.estimate(way, photos, 2 * speed, 1e9), costs.estimate(way, 2 * photos, speed, 1e9)
     assert faster.hours <= run.hours <= more.hours
@@ -44,19 +44,19 @@ def test_faster_is_never_dearer_and_more_is_never_cheaper(way: costs.Way, photos
     assert run.requests < more.requests
 
 
-def test_a_run_is_paid_for_a_minute_at_least() -> None:
+def test_a_run_is_charged_for_at_least_one_minute() -> None:
     at_once = costs.Way("at once", hour=60.0, idle_hour=0.0, start_minutes=0.0, workers=1)
     assert costs.estimate(at_once, 1, 90).machines == pytest.approx(1.0)
 
 
-def test_every_price_has_its_source() -> None:
+def test_every_price_names_its_source() -> None:
     for price in costs.PRICES.values():
         assert price.value > 0
         assert price.source in costs.price_table()
 
 
-def test_the_command_takes_numbers_of_ones_own() -> None:
+def test_the_command_accepts_other_numbers() -> None:
     command = [sys.executable, "docs/costs.py", "--photos", "5000", "--speed", "22"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert costs.table([5000], 22) in said
-    assert costs.price_table() in said
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert costs.table([5000], 22) in printed
+    assert costs.price_table() in printed

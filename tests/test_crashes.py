@@ -1,4 +1,4 @@
-"""A run whose parts are killed: ``benchmarks/crashes.py`` does this at random moments, these few at chosen ones."""
+"""Kill processes of a run at chosen moments. ``benchmarks/crashes.py`` kills them at random moments."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[1]
 
 
 class Job:
-    """Photos and an output, and a run on them in a process of its own."""
+    """Photos, an output folder, and runs on them in separate processes."""
 
-    def __init__(self, folder: Path, network: str) -> None:
-        self.photos, self.results, self._network = folder / "photos", folder / "results", network
+    def __init__(self, folder: Path, model_file: str) -> None:
+        self.photos, self.results, self._model_file = folder / "photos", folder / "results", model_file
         for number in range(12):
             file = self.photos / f"{number % 2}" / f"{number}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ class Job:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "spark_job", "run", "--input", str(self.photos), "--output", str(self.results)),
-                *("--weights", self._network, "--components", "2", "--recompute", "--run-id", run_id),
+                *("--weights", self._model_file, "--components", "2", "--recompute", "--run-id", run_id),
             ],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
@@ -45,14 +45,14 @@ class Job:
         )
 
     def run(self, run_id: str) -> Manifest | None:
-        """Run to the end and return the latest manifest."""
+        """Run to the end, and return the manifest of the latest run."""
         process = self.start(run_id)
-        said = process.communicate()[1]
-        assert process.returncode == 0, said
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
         return self.latest()
 
     def latest(self) -> Manifest | None:
-        """Return what a reader finds, after a look at whether it is whole."""
+        """Return the manifest that a reader finds, after checking that its tables are complete."""
         manifest = runs.latest(open_store(str(self.results)))
         if manifest:
             for table in ("features", "pca"):
@@ -63,8 +63,8 @@ class Job:
 
 
 @pytest.fixture
-def job(tmp_path: Path, network_file: str) -> Job:
-    return Job(tmp_path, network_file)
+def job(tmp_path: Path, model_file: str) -> Job:
+    return Job(tmp_path, model_file)
 
 
 def _wait(process: "subprocess.Popen[str]", condition: Callable[[], object]) -> None:
@@ -73,11 +73,11 @@ def _wait(process: "subprocess.Popen[str]", condition: Callable[[], object]) -> 
             return
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
-    raise AssertionError("it never came to that")
+    raise AssertionError("the condition was not met within 60 s")
 
 
 def _workers(session: int) -> list[int]:
-    """Return the Python workers of a session, which are children of Spark's daemon."""
+    """Return the Python workers of a session. They are the children of Spark's daemon."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -90,20 +90,20 @@ def _workers(session: int) -> list[int]:
     return [worker for worker, parent in found.items() if parent in found]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds Spark's workers in /proc")
-def test_a_killed_worker_costs_an_attempt_and_not_the_run(job: Job) -> None:
-    """Each photo is there once all the same."""
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the test finds Spark's workers in /proc")
+def test_a_killed_worker_fails_a_task_attempt_and_not_the_run(job: Job) -> None:
+    """The result still contains each photo exactly once."""
     process = job.start("one")
     _wait(process, lambda: (job.results / "runs" / "one" / "_started.json").exists() and _workers(process.pid))
     os.kill(_workers(process.pid)[0], signal.SIGKILL)
-    said = process.communicate()[1]
-    assert process.returncode == 0, said
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
     made = job.latest()
     assert made is not None
     assert (made.run_id, made.counts.featurised) == ("one", 12)
 
 
-def test_a_killed_driver_leaves_the_last_run_and_a_rerun_finishes(job: Job) -> None:
+def test_a_killed_driver_leaves_the_last_run_and_the_next_run_finishes(job: Job) -> None:
     before = job.run("before")
     process = job.start("killed")
     _wait(process, (job.results / "runs" / "killed" / "features").exists)

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from spark_job import session
 
 
-def test_workers_start_with_what_tasks_import(spark: SparkSession) -> None:
+def test_workers_start_with_the_imports_of_tasks_loaded(spark: SparkSession) -> None:
     def loaded(_: int) -> tuple[bool, str]:
         import pyspark
 
@@ -20,8 +20,8 @@ def test_workers_start_with_what_tasks_import(spark: SparkSession) -> None:
     assert ".zip" not in where
 
 
-def test_no_thread_of_ours_is_alive_when_workers_are_forked() -> None:
-    """A lock that another thread holds at that moment stays locked in the worker; jemalloc takes care of its own."""
+def test_the_daemon_forks_workers_from_a_single_thread() -> None:
+    """A lock that another thread holds during a fork stays locked in the worker. jemalloc handles its own thread."""
     code = """
 import pathlib
 import spark_job.daemon
@@ -33,7 +33,7 @@ print([name for task in pathlib.Path("/proc/self/task").iterdir() if (name := (t
     assert len(names) == 1
 
 
-def test_a_task_does_not_read_zips_again(tmp_path: Path) -> None:
+def test_tasks_do_not_read_zip_files_again(tmp_path: Path) -> None:
     package = tmp_path / "package.zip"
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("in_a_zip.py", "")

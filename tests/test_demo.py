@@ -47,7 +47,7 @@ def test_every_label_has_its_photos(photos: Path) -> None:
     assert {"Apple Red", "Banana", "Pineapple"} <= counts.keys()
 
 
-def test_equal_seeds_give_equal_bytes_and_others_do_not(photos: Path, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(photos: Path, tmp_path: Path) -> None:
     draw(tmp_path / "again", images_per_label=1)
     draw(tmp_path / "other", images_per_label=1, seed=8)
     again, other, first = digests(tmp_path / "again"), digests(tmp_path / "other"), digests(photos)
@@ -56,12 +56,12 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(photos: Path, tmp_path: 
     assert all(other[name] != first[name] for name in drawn)
 
 
-def test_no_two_photos_are_alike(photos: Path) -> None:
+def test_all_photos_differ(photos: Path) -> None:
     found = digests(photos)
     assert len(set(found.values())) == len(found)
 
 
-def test_what_is_there_is_left_alone(photos: Path) -> None:
+def test_existing_photos_are_not_changed(photos: Path) -> None:
     def times() -> dict[str, int]:
         return {name: (photos / name).stat().st_mtime_ns for name in names(photos)}
 
@@ -70,7 +70,7 @@ def test_what_is_there_is_left_alone(photos: Path) -> None:
     assert times() == before
 
 
-def test_what_is_missing_is_drawn_again_and_nothing_else_is_touched(tmp_path: Path) -> None:
+def test_only_missing_photos_are_drawn_again(tmp_path: Path) -> None:
     draw(tmp_path, images_per_label=1)
     before = digests(tmp_path)
     (tmp_path / "Kiwi/00.jpg").unlink()
@@ -80,7 +80,7 @@ def test_what_is_missing_is_drawn_again_and_nothing_else_is_touched(tmp_path: Pa
     assert digests(tmp_path) == before
 
 
-def test_sizes_formats_and_orientations_are_those_of_uploads(photos: Path) -> None:
+def test_sizes_formats_and_orientations_resemble_those_of_uploads(photos: Path) -> None:
     pixels, formats, orientations = [], set(), set()
     for _, image in readable(photos):
         pixels.append(image.width * image.height)
@@ -94,14 +94,14 @@ def test_sizes_formats_and_orientations_are_those_of_uploads(photos: Path) -> No
     assert any(Path(name).suffix.isupper() for name in names(photos))
 
 
-def test_photos_show_something(photos: Path) -> None:
+def test_photos_are_not_blank(photos: Path) -> None:
     for name, image in readable(photos):
         assert image.mode == "RGB"
         spread = ImageStat.Stat(image).stddev
         assert max(spread) > 10, name
 
 
-def test_one_file_is_cut_short_and_one_is_no_photo(photos: Path) -> None:
+def test_one_file_is_cut_short_and_one_is_not_a_photo(photos: Path) -> None:
     with Image.open(photos / "Banana/cut-short.jpg") as image, pytest.raises(OSError, match="truncated"):
         image.load()
     with pytest.raises(UnidentifiedImageError):
@@ -124,7 +124,7 @@ def test_a_fruit_fills_its_photo_and_stays_within_it(label: str) -> None:
 
 
 @pytest.mark.parametrize("background", BACKGROUNDS)
-def test_a_background_is_light_of_the_size_asked_for(background: Callable[..., Array]) -> None:
+def test_a_background_has_the_requested_size_and_enough_light(background: Callable[..., Array]) -> None:
     light = background(np.random.default_rng(1), (90, 120))
     assert light.shape == (3, 90, 120)
     assert light.min() >= 0
@@ -141,7 +141,7 @@ def test_an_outline_passes_through_its_radii(radii: list[float]) -> None:
         assert Patch(scene, nowhere, nowhere, side * x, y).outline(radii) == pytest.approx(1, abs=5e-3)
 
 
-def test_mix_and_step_hold_at_their_ends() -> None:
+def test_mix_and_step_are_constant_beyond_their_ends() -> None:
     red, green = ink("#ff0000"), ink("#00ff00")
     assert red.ravel().tolist() == [1, 0, 0]
     assert mix(red, green, -1).tolist() == red.tolist()

@@ -17,9 +17,8 @@ from pyspark.sql import SparkSession
 
 from spark_job import features
 from spark_job.features import Photo, read_ahead, task_count
-from spark_job.network import model
 from spark_job.network.images import decode
-from spark_job.network.model import CompiledNetwork
+from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.storage import open_store
 from spark_job.storage.base import Stored
 from tests import outcomes
@@ -33,7 +32,7 @@ def _photo(seed: int) -> bytes:
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_every_image_has_features_or_a_reason(
-    spark: SparkSession, network: CompiledNetwork, tmp_path: Path, request: pytest.FixtureRequest, place: str
+    spark: SparkSession, model: CompiledNetwork, tmp_path: Path, request: pytest.FixtureRequest, place: str
 ) -> None:
     store = open_store(str(tmp_path) if place == "folder" else f"{request.getfixturevalue('s3')}/in")
     good = {f"Apple/{number} é.jpg": _photo(number) for number in range(5)}
@@ -41,14 +40,14 @@ def test_every_image_has_features_or_a_reason(
     for path, data in (good | bad).items():
         store.write(path, data)
 
-    rows = outcomes.collected(spark, store, network)
+    rows = outcomes.collected(spark, store, model)
     assert len(rows) == 8
     assert {row.path: row.reason for row in rows if row.reason} == {
         "Apple/empty.jpg": "empty",
         "Pear/half.jpg": "truncated",
         "Pear/text.png": "unsupported",
     }
-    extract = model.extractor(network)
+    extract = extractor(model)
     for row in rows:
         assert row["size"] == len((good | bad)[row.path])
         if row.path in good:
@@ -58,18 +57,16 @@ def test_every_image_has_features_or_a_reason(
             assert row.features is None
 
 
-def test_a_folder_of_broken_files_has_no_features(
-    spark: SparkSession, network: CompiledNetwork, tmp_path: Path
-) -> None:
+def test_a_folder_of_broken_files_has_no_features(spark: SparkSession, model: CompiledNetwork, tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(b"no photo")
     (tmp_path / "link.jpg").symlink_to("nowhere")
-    rows = outcomes.collected(spark, open_store(str(tmp_path)), network)
+    rows = outcomes.collected(spark, open_store(str(tmp_path)), model)
     assert [row.reason for row in rows] == ["unsupported"] * 3 + ["missing"]
 
 
 @given(st.integers(0, 10**7), st.integers(1, 512))
-def test_tasks_are_neither_many_nor_large(images: int, cores: int) -> None:
+def test_tasks_are_neither_too_many_nor_too_large(images: int, cores: int) -> None:
     tasks = task_count(images, cores)
     assert tasks >= 1
     assert images <= tasks * 4_000
@@ -77,7 +74,7 @@ def test_tasks_are_neither_many_nor_large(images: int, cores: int) -> None:
 
 
 class _SlowStore:
-    """A store that takes a while, and counts how many bytes are under way."""
+    """A store whose reads take time. It counts the bytes that are read and not yet used."""
 
     uri = hadoop_uri = "slow"
 
@@ -85,7 +82,7 @@ class _SlowStore:
         self._size, self._lock = size, threading.Lock()
         self.now = self.most = 0
 
-    def read(self, path: str, accept: object) -> Stored:  # noqa: ARG002 - any size will do
+    def read(self, path: str, accept: object) -> Stored:  # noqa: ARG002 - accepts any size
         with self._lock:
             self.now += self._size
             self.most = max(self.most, self.now)
@@ -94,11 +91,11 @@ class _SlowStore:
 
 
 @pytest.mark.parametrize(("size", "bound"), [(1000, 32 * 1000), (8 * 2**20, 40 * 2**20)])
-def test_reading_ahead_keeps_the_order_and_a_bound(size: int, bound: int) -> None:
+def test_reading_ahead_keeps_the_order_and_limits_memory(size: int, bound: int) -> None:
     store = _SlowStore(size)
     photos = [Photo(f"{number}.jpg", None, size, None) for number in range(100)]
     with ThreadPoolExecutor(16) as pool:
-        for photo, (read, content, _) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]  # it only reads
+        for photo, (read, content, _) in zip(photos, read_ahead(pool, store, iter(photos)), strict=True):  # type: ignore[arg-type]  # it only needs read
             assert read.path == photo.path
             assert content == photo.path.encode()
             store.now -= size
@@ -106,7 +103,7 @@ def test_reading_ahead_keeps_the_order_and_a_bound(size: int, bound: int) -> Non
 
 
 class _Shared:
-    """A broadcast or an accumulator, in one process."""
+    """A broadcast variable or an accumulator within one process."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -115,16 +112,16 @@ class _Shared:
         self.value = cast("int", self.value) + count
 
 
-def test_the_bytes_of_large_photos_are_let_go_one_by_one(network: CompiledNetwork, tmp_path: Path) -> None:
+def test_the_bytes_of_large_photos_are_let_go_one_by_one(model: CompiledNetwork, tmp_path: Path) -> None:
     for number in range(70):
         with (tmp_path / f"{number}.jpg").open("wb") as file:
             file.truncate(8 * 2**20)
     done = _Shared(0)
-    work = features.FeatureTask(str(tmp_path), _Shared(network), done, _Shared(0))  # type: ignore[arg-type]  # not Spark's
+    task = features.FeatureTask(str(tmp_path), _Shared(model), done, _Shared(0))  # type: ignore[arg-type]  # not Spark's
     batch = next(open_store(str(tmp_path)).listing(None))
     plan = batch.add_column(1, pa.field("label", pa.string()), pa.nulls(70, pa.string()))
     tracemalloc.start()
-    batches = list(features.outcomes(work, [plan]))
+    batches = list(features.outcomes(task, [plan]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sum(batch.num_rows for batch in batches) == done.value == 70

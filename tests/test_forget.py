@@ -31,14 +31,14 @@ def _publish(output: Store, run_id: str, started: str) -> None:
     folder.publish(dataclasses.replace(MANIFEST, run_id=run_id, started=started), "<html>")
 
 
-def test_older_published_runs_go_and_so_do_old_leftovers() -> None:
+def test_older_published_runs_and_old_unpublished_runs_are_removed() -> None:
     runs = [
         Run("older", _at(30), published=True),
         Run("old", _at(10), published=True),
         Run("latest", _at(2), published=True),
         Run("just published", _at(1), published=True),
         Run("died", _at(25), published=False),
-        Run("under way", _at(3), published=False),
+        Run("in progress", _at(3), published=False),
         Run("no marker", "", published=False),
     ]
     gone = [run.run_id for run in choose(runs, "latest", 1, NOW)]
@@ -48,7 +48,9 @@ def test_older_published_runs_go_and_so_do_old_leftovers() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=12), st.integers(1, 5), st.floats(0, 100))
-def test_the_latest_and_what_may_be_under_way_stay(others: list[tuple[float, bool]], keep: int, age: float) -> None:
+def test_the_latest_run_and_runs_that_may_be_in_progress_stay(
+    others: list[tuple[float, bool]], keep: int, age: float
+) -> None:
     runs = [Run(str(number), _at(hours), published) for number, (hours, published) in enumerate(others)]
     latest = Run("latest", _at(age), published=True)
     gone = choose([*runs, latest], "latest", keep, NOW)
@@ -75,7 +77,7 @@ def test_what_is_removed_is_gone_and_counted(output: Store) -> None:
     assert last.run_id == "run-2"
 
 
-def test_a_run_can_be_named_but_not_the_latest(output: Store) -> None:
+def test_any_run_but_the_latest_can_be_removed_by_its_id(output: Store) -> None:
     _publish(output, "one", "2026-11-20T05:00:00+00:00")
     _publish(output, "two", "2026-11-21T05:00:00+00:00")
     with pytest.raises(UserError, match="two is the latest"):
@@ -86,15 +88,15 @@ def test_a_run_can_be_named_but_not_the_latest(output: Store) -> None:
     assert [run.run_id for run in forget(output, ["one"], keep=1)] == ["one"]
 
 
-def test_nothing_is_removed_where_nothing_is_published(output: Store) -> None:
+def test_nothing_is_removed_without_a_published_run(output: Store) -> None:
     RunFolder(output, "one").claim("2026-01-01T00:00:00+00:00")
     with pytest.raises(UserError, match="no published run"):
         forget(output, ["one"], keep=1)
     assert output.folders("runs") == ["one"]
 
 
-def test_markers_of_folders_go_too(s3: str) -> None:
-    """Hadoop's S3 connector leaves objects whose keys end in a slash."""
+def test_folder_markers_are_removed(s3: str) -> None:
+    """Hadoop's S3 connector creates objects whose keys end in a slash."""
     import boto3
 
     output = open_store(f"{s3}/out")
@@ -118,7 +120,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "results" / "runs" / "one").exists()
 
 
-def test_the_command_says_what_it_removed(tmp_path: Path) -> None:
+def test_the_command_prints_what_it_removed(tmp_path: Path) -> None:
     output = open_store(str(tmp_path))
     _publish(output, "one", "2026-11-20T05:00:00+00:00")
     _publish(output, "two", "2026-11-21T05:00:00+00:00")
@@ -133,7 +135,7 @@ def test_the_command_says_what_it_removed(tmp_path: Path) -> None:
     done = command()
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        f"removed one (published, started 2026-11-20T05:00:00+00:00): 4 objects, {size:,} bytes",
-        f"removed 1 runs from {tmp_path}: 4 objects, {size:,} bytes",
+        f"removed one (published, started 2026-11-20T05:00:00+00:00): 5 objects, {size:,} bytes",
+        f"removed 1 runs from {tmp_path}: 5 objects, {size:,} bytes",
     ]
     assert command("--run-id", "two").returncode == 2

@@ -1,4 +1,4 @@
-"""What the public uploads: each file ends in features or in rejected with the right reason, and no run dies of it."""
+"""Files from the public: each gets features, or a row in rejected with the right reason, and none fails a run."""
 
 import os
 from collections import Counter
@@ -35,14 +35,14 @@ KEYS = {
 }
 
 
-def _outcomes(spark: SparkSession, store: Store, network: CompiledNetwork) -> dict[str, Row]:
-    rows = outcomes.collected(spark, store, network)
+def _outcomes(spark: SparkSession, store: Store, model: CompiledNetwork) -> dict[str, Row]:
+    rows = outcomes.collected(spark, store, model)
     assert len(rows) == len({row.path for row in rows})
     assert all((row.features is None) == (row.reason is not None) == (row.detail is not None) for row in rows)
     return {row.path: row for row in rows}
 
 
-def test_the_corpus_is_large_and_of_many_kinds() -> None:
+def test_the_corpus_has_many_files_of_many_kinds() -> None:
     files = list(corpus())
     assert len(files) >= 400
     assert len({file.kind for file in files}) >= 100
@@ -53,12 +53,12 @@ def test_every_file_has_pixels_or_the_right_reason() -> None:
     assert not wrong
 
 
-def test_a_run_accounts_for_every_file(spark: SparkSession, network: CompiledNetwork, tmp_path: Path) -> None:
+def test_a_run_accounts_for_every_file(spark: SparkSession, model: CompiledNetwork, tmp_path: Path) -> None:
     files = {f"{file.kind.replace('/', ' ')}/{number}.jpg": file for number, file in enumerate(corpus())}
     for path, file in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(file.data)
-    rows = _outcomes(spark, open_store(str(tmp_path)), network)
+    rows = _outcomes(spark, open_store(str(tmp_path)), model)
     assert rows.keys() == files.keys()
     for path, file in files.items():
         assert rows[path].reason in file.outcomes, path
@@ -68,17 +68,17 @@ def test_a_run_accounts_for_every_file(spark: SparkSession, network: CompiledNet
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_names_do_not_matter(
-    spark: SparkSession, network: CompiledNetwork, tmp_path: Path, request: pytest.FixtureRequest, place: str
+    spark: SparkSession, model: CompiledNetwork, tmp_path: Path, request: pytest.FixtureRequest, place: str
 ) -> None:
     store = open_store(str(tmp_path) if place == "folder" else f"{request.getfixturevalue('s3')}/in put")
     for path in KEYS:
         store.write(path, PHOTO)
-    rows = _outcomes(spark, store, network)
+    rows = _outcomes(spark, store, model)
     assert {path: row.label for path, row in rows.items()} == KEYS
     assert {row.reason for row in rows.values()} == {None}
 
 
-def test_keys_that_only_a_bucket_can_have(spark: SparkSession, network: CompiledNetwork, s3: str) -> None:
+def test_keys_that_only_a_bucket_can_have(spark: SparkSession, model: CompiledNetwork, s3: str) -> None:
     import boto3
 
     put = boto3.client("s3").put_object
@@ -86,14 +86,14 @@ def test_keys_that_only_a_bucket_can_have(spark: SparkSession, network: Compiled
     markers = ["in/a/", "in/x.jpg/", "in/a/x.jpg/"]
     for key in [*bad, *markers, "in/a/x.jpg", "in/a/good.jpg", "inside/other.jpg"]:
         put(Bucket=s3.removeprefix("s3://"), Key=key, Body=b"" if key in markers else PHOTO)
-    rows = _outcomes(spark, open_store(f"{s3}/in"), network)
+    rows = _outcomes(spark, open_store(f"{s3}/in"), model)
     assert {path for path, row in rows.items() if row.reason is None} == {"a/x.jpg", "a/good.jpg"}
     rejected = {path: row.reason for path, row in rows.items() if row.reason}
     assert rejected == {key.removeprefix("in/"): "bad name" for key in bad}
     assert all("rename it" in rows[path].detail for path in rejected)
 
 
-def test_what_only_a_folder_can_have(spark: SparkSession, network: CompiledNetwork, tmp_path: Path) -> None:
+def test_what_only_a_folder_can_have(spark: SparkSession, model: CompiledNetwork, tmp_path: Path) -> None:
     label = tmp_path / "photos" / "Apple"
     label.mkdir(parents=True)
     (label / "good.jpg").write_bytes(PHOTO)
@@ -107,7 +107,7 @@ def test_what_only_a_folder_can_have(spark: SparkSession, network: CompiledNetwo
     odd.mkdir()
     for name in (b"caf\xe9.jpg", b"\xff\xfe.jpg"):
         (odd / os.fsdecode(name)).write_bytes(PHOTO)
-    rows = _outcomes(spark, open_store(str(tmp_path / "photos")), network)
+    rows = _outcomes(spark, open_store(str(tmp_path / "photos")), model)
     assert {path: row.reason for path, row in rows.items()} == {
         "Apple/good.jpg": None,
         "Apple/to good.jpg": None,
@@ -122,7 +122,7 @@ def test_what_only_a_folder_can_have(spark: SparkSession, network: CompiledNetwo
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """Be a user who may not read everything."""
+    """Act as a user who may not read every file."""
     if os.geteuid():
         yield
         return
@@ -133,7 +133,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_file_without_read_permission_is_rejected_as_denied(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     (tmp_path / "secret.jpg").write_bytes(PHOTO)
@@ -144,8 +144,8 @@ def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path, request: pytest.F
     assert content.reason == Reason.DENIED
 
 
-def test_reasons_of_the_corpus_are_spread() -> None:
-    """A corpus that one reason takes most of would show little."""
+def test_the_corpus_covers_the_reasons() -> None:
+    """A corpus whose files mostly have the same outcome would test little."""
     reasons: Counter[object] = Counter()
     for file in corpus():
         reasons[_outcome(file)] += 1

@@ -1,4 +1,4 @@
-"""An S3 that throttles, breaks connections, loses and changes objects: what is lost, counted, and how long it takes."""
+"""The job on an S3 that throttles, breaks connections, loses objects and changes objects."""
 
 import io
 import os
@@ -29,7 +29,7 @@ OLD = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @pytest.fixture
 def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, str]]:
-    """A stand-in, its URL, and a job that is less patient than it would be."""
+    """A stand-in for S3, and its URL. The job's pauses and timeouts are shorter than usual."""
     monkeypatch.setattr("spark_job.storage.s3._PAUSES", (0.01, 0.02, 0.04))
     monkeypatch.setattr("spark_job.storage.s3._SILENT_SECONDS", 0.3)
     s3 = StandIn()
@@ -79,7 +79,7 @@ def test_a_fault_that_stays_is_given_up_in_bounded_time(bucket: tuple[StandIn, S
     assert "in 4 attempts" in content.detail
     assert "\n" not in content.detail
     assert s3.requests["photos/a.jpg"] == 4
-    assert (photo.size, photo.modified) == (7, OLD)  # nothing else was ever seen of it
+    assert (photo.size, photo.modified) == (7, OLD)  # as listed, because no read succeeded
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, S3Store],
     assert (content.reason, retries, s3.requests["photos/a.jpg"]) == (reason, 0, 1)
 
 
-def test_patience_ends_by_the_clock(bucket: tuple[StandIn, S3Store], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_end_at_a_time_limit(bucket: tuple[StandIn, S3Store], monkeypatch: pytest.MonkeyPatch) -> None:
     s3, photos = bucket
     monkeypatch.setattr("spark_job.storage.s3._PATIENCE_SECONDS", 0.5)
     s3.put("photos/a.jpg", DATA)
@@ -112,7 +112,7 @@ def test_a_slow_object_is_read(bucket: tuple[StandIn, S3Store]) -> None:
 
 
 def test_what_is_recorded_is_what_was_read(bucket: tuple[StandIn, S3Store]) -> None:
-    """It was listed with 7 bytes; somebody replaced it before it was read."""
+    """The listing shows 7 bytes; the object is replaced before it is read."""
     s3, photos = bucket
     s3.put("photos/a.jpg", b"1234567")
     s3.changes["photos/a.jpg"] = Object(DATA, OLD)
@@ -139,7 +139,7 @@ def test_a_listing_survives_throttling(bucket: tuple[StandIn, S3Store]) -> None:
     assert sum(batch.num_rows for batch in photos.listing("Apple")) == 2500
 
 
-def test_writes_are_tried_again(bucket: tuple[StandIn, S3Store]) -> None:
+def test_writes_are_repeated(bucket: tuple[StandIn, S3Store]) -> None:
     s3, photos = bucket
     s3.faults["photos/x"] = [Fault.SLOW_DOWN, Fault.RESET]
     photos.write("x", b"1")
@@ -154,8 +154,8 @@ def _jpeg(seed: int) -> bytes:
     return out.getvalue()
 
 
-def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, network_file: str) -> None:
-    """Every fault at once: the run ends, each photo is accounted for once, and the manifest tells the retries."""
+def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, model_file: str) -> None:
+    """All faults in one run: the run ends, each photo is counted once, and the manifest contains the retries."""
     s3 = StandIn()
     for number in range(40):
         s3.put(f"photos/{'Apple' if number % 2 else 'Pear'}/{number}.jpg", _jpeg(number))
@@ -168,7 +168,7 @@ def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, network_file: str) -
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "spark_job", "run", "--input", "s3://photos", "--output", str(tmp_path)),
-                *("--weights", network_file, "--components", "3", "--max-rejected", "0.1", "--run-id", "one"),
+                *("--weights", model_file, "--components", "3", "--max-rejected", "0.1", "--run-id", "one"),
             ],
             cwd=Path(__file__).parents[1],
             env=os.environ | _environment(url),
@@ -181,7 +181,7 @@ def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, network_file: str) -
     assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (40, 38, 2)
     assert made.rejected == {"denied": 1, "missing": 1}
     assert made.retries == 10
-    assert "10 reads were asked for again" in done.stdout
+    assert "10 reads were repeated" in done.stdout
     table = pd.read_parquet(tmp_path / "runs" / "one" / "features").set_index("path")
     assert table.index.is_unique
     assert table.loc["Pear/12.jpg", "size"] == len(_jpeg(99))

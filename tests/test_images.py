@@ -28,7 +28,7 @@ def _reason(data: bytes) -> Reason:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("size", [(1, 1), (100, 100), (640, 480), (30, 900)])
-def test_every_format_and_size_becomes_the_networks_input(kind: str, size: tuple[int, int]) -> None:
+def test_every_format_and_size_gives_the_input_shape_of_the_network(kind: str, size: tuple[int, int]) -> None:
     pixels = decode(_file(Image.new("RGB", size, RED), kind), 224)
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.uint8
@@ -43,7 +43,7 @@ def test_every_mode_keeps_its_brightness(mode: str) -> None:
     assert abs(float(decode(_file(image, kind), 224).mean()) - float(np.asarray(grey).mean())) < 4
 
 
-def test_transparency_is_white() -> None:
+def test_transparent_pixels_become_white() -> None:
     clear = Image.new("RGBA", (50, 50), (*RED, 0))
     assert (decode(_file(clear), 224) == 255).all()
     palette = Image.new("P", (50, 50), 0)
@@ -53,10 +53,10 @@ def test_transparency_is_white() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_turned_upright(orientation: int) -> None:
-    """A camera stores the pixels as the sensor saw them and says in EXIF how to turn them."""
+    """A camera stores the pixels as the sensor saw them and records in EXIF how to turn them."""
     upright = Image.new("RGB", (60, 60), RED)
     upright.paste(GREEN, (0, 0, 60, 20))
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that makes what is stored of what is seen
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose from upright to stored
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -73,7 +73,7 @@ def test_scaled_decoding_of_a_large_photo_looks_like_full_decoding() -> None:
     assert np.abs(decode(_file(large, "JPEG", quality=92), 224).astype(int) - full).mean() < 2
 
 
-def test_what_is_wrong_with_a_file_has_a_name() -> None:
+def test_each_defect_of_a_file_gives_its_reason() -> None:
     noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (80, 80, 3), np.uint8))
     assert _reason(b"") == Reason.EMPTY
     assert _reason(b"This is not a photo.") == Reason.UNSUPPORTED
@@ -83,13 +83,13 @@ def test_what_is_wrong_with_a_file_has_a_name() -> None:
     assert _reason(_file(noise, "WEBP")[:900]) in (Reason.TRUNCATED, Reason.UNREADABLE)
 
 
-def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+def test_a_decompression_bomb_is_rejected_before_it_is_decoded() -> None:
     bomb = _file(Image.new("1", (20_000, 20_000)), "PNG")
     assert len(bomb) < 200_000
     assert _reason(bomb) == Reason.TOO_LARGE
 
 
-def test_sizes_are_checked_without_the_bytes() -> None:
+def test_sizes_are_checked_without_reading_the_bytes() -> None:
     check_size(1)
     check_size(MAX_BYTES)
     for size, reason in ((0, Reason.EMPTY), (MAX_BYTES + 1, Reason.TOO_LARGE)):
@@ -102,7 +102,7 @@ HEADS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8
 
 
 @given(st.binary(max_size=300), st.sampled_from(HEADS))
-def test_any_bytes_end_in_pixels_or_a_reason(tail: bytes, head: bytes) -> None:
+def test_any_bytes_give_pixels_or_a_reason(tail: bytes, head: bytes) -> None:
     with contextlib.suppress(RejectedImageError):
         assert decode(head + tail, 224).shape == (224, 224, 3)
 

@@ -1,4 +1,4 @@
-"""What a photo may cost: by headers first, and measured."""
+"""Photos take limited memory and time: the job checks their headers, and the tests measure both."""
 
 import subprocess
 import sys
@@ -15,14 +15,14 @@ from tests.hostile import chunk, encoded, picture, png, scan_bomb
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_scans_are_told_by_the_head(mode: str) -> None:
+def test_the_header_shows_whether_a_jpeg_has_one_scan(mode: str) -> None:
     assert in_one_scan(encoded(picture(mode), "JPEG"))
     assert in_one_scan(b"\xff\xd8" + b"\xff" * 9 + b"\xff\x01" + encoded(picture(mode), "JPEG", comment=b"x" * 999)[2:])
     assert not in_one_scan(encoded(picture(mode), "JPEG", progressive=True))
 
 
-def test_one_component_after_the_other_is_not_one_scan() -> None:
-    """libjpeg holds such a photo whole, though it is no progressive one."""
+def test_one_scan_per_component_is_not_one_scan() -> None:
+    """libjpeg keeps all of such a photo in memory, although the photo is not progressive."""
     jpeg = bytearray(encoded(picture("RGB"), "JPEG"))
     at = jpeg.index(b"\xff\xda")
     jpeg[at + 4] = 1
@@ -44,13 +44,13 @@ def test_parts_and_scans_are_counted() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_have_an_answer(tail: bytes) -> None:
+def test_any_bytes_can_be_checked(tail: bytes) -> None:
     in_one_scan(b"\xff\xd8\xff" + tail)
     check_chunks(b"\x89PNG\r\n\x1a\n" + tail)
 
 
-def test_the_dearest_progressive_photo_takes_seconds() -> None:
-    """As many scans as allowed over as many pixels as allowed: empty ones, so that the file is small."""
+def test_the_most_expensive_progressive_photo_takes_seconds() -> None:
+    """The photo has as many scans and as many pixels as allowed. Its scans are empty, so the file is small."""
     bomb = scan_bomb(int(MAX_PIXELS["JPEG in several scans"] ** 0.5), MAX_SCANS)
     assert len(bomb) < 250_000
     began = time.monotonic()
@@ -75,12 +75,14 @@ except RejectedImageError as error:
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak this way")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the test reads the peak memory of a process from Linux's /proc"
+)
 @pytest.mark.parametrize(
     ("kind", "options", "size", "outcome"),
     [
         ("JPEG RGB", {}, (4000, 3000), "decoded"),
-        ("JPEG RGB", {}, (16_320, 12_240), "decoded"),  # the largest that phones make
+        ("JPEG RGB", {}, (16_320, 12_240), "decoded"),  # the largest photo that phones take
         ("JPEG RGB", {"progressive": True}, (8192, 6144), "decoded"),
         ("JPEG RGB", {"progressive": True, "subsampling": 0}, (11_600, 8_700), "too-large"),
         ("PNG RGBA", {"compress_level": 1}, (8192, 6144), "decoded"),
@@ -89,7 +91,7 @@ except RejectedImageError as error:
         ("WEBP RGB", {"method": 0}, (11_600, 8_700), "too-large"),
     ],
 )
-def test_a_photo_takes_half_a_gigabyte_at_most(
+def test_a_photo_takes_at_most_half_a_gigabyte(
     tmp_path: Path, kind: str, options: dict[str, int], size: tuple[int, int], outcome: str
 ) -> None:
     kind, mode = kind.split()
@@ -97,6 +99,6 @@ def test_a_photo_takes_half_a_gigabyte_at_most(
     coarse = picture(size=(size[0] // 40, size[1] // 40)).convert(mode)
     file.write_bytes(encoded(coarse.resize(size, 0), kind, **options))
     done = subprocess.run([sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True)
-    said, megabytes = done.stdout.split()
-    assert said == outcome
+    actual, megabytes = done.stdout.split()
+    assert actual == outcome
     assert int(megabytes) < (560 if outcome == "decoded" else 60)

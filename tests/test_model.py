@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from spark_job.network import model, weights
+from spark_job.network import weights
 from spark_job.network.images import decode
-from spark_job.network.model import CompiledNetwork
+from spark_job.network.model import CompiledNetwork, extractor
 
 
 def test_the_engines_agree_on_real_photos(real_photos: Path, real_weights: Path) -> None:
     photos = sorted(real_photos.glob("Test/*/*.jpg"))[::7]
     pixels = np.stack([decode(photo.read_bytes(), 224) for photo in photos])
-    fast = model.extractor(weights.load(str(real_weights), "litert"))(pixels)
-    reference = model.extractor(weights.load(str(real_weights), "tensorflow"))(pixels)
+    fast = extractor(weights.load(str(real_weights), "litert"))(pixels)
+    reference = extractor(weights.load(str(real_weights), "tensorflow"))(pixels)
     norms = np.linalg.norm(fast, axis=1) * np.linalg.norm(reference, axis=1)
     assert ((fast * reference).sum(axis=1) / norms).min() >= 0.99999
     assert np.abs(fast - reference).max() <= 1e-4
@@ -22,31 +22,31 @@ def test_the_engines_agree_on_real_photos(real_photos: Path, real_weights: Path)
     assert (fast.std(axis=0) > 0).mean() > 0.9
 
 
-def test_the_tensorflow_engine_is_the_network_of_keras(real_photos: Path, real_weights: Path) -> None:
+def test_the_tensorflow_engine_matches_keras(real_photos: Path, real_weights: Path) -> None:
     import keras
 
     photos = sorted(real_photos.glob("Test/*/*.jpg"))[::150]
     pixels = np.stack([decode(photo.read_bytes(), 224) for photo in photos])
-    network = keras.applications.MobileNetV2(include_top=False, pooling="avg", weights=None)
-    network.load_weights(real_weights)
-    expected = network.predict(keras.applications.mobilenet_v2.preprocess_input(pixels.astype(np.float32)), verbose=0)
-    np.testing.assert_allclose(
-        model.extractor(weights.load(str(real_weights), "tensorflow"))(pixels), expected, atol=1e-4
-    )
+    reference = keras.applications.MobileNetV2(include_top=False, pooling="avg", weights=None)
+    reference.load_weights(real_weights)
+    scaled = keras.applications.mobilenet_v2.preprocess_input(pixels.astype(np.float32))
+    expected = reference.predict(scaled, verbose=0)
+    np.testing.assert_allclose(extractor(weights.load(str(real_weights), "tensorflow"))(pixels), expected, atol=1e-4)
 
 
-def test_a_model_survives_its_file(network: CompiledNetwork, network_file: str) -> None:
-    assert weights.load(network_file, "litert") == network
-    assert CompiledNetwork.from_bytes(network.to_bytes()) == network
+def test_a_model_survives_a_round_trip_through_its_file(model: CompiledNetwork, model_file: str) -> None:
+    assert weights.load(model_file, "litert") == model
+    assert CompiledNetwork.from_bytes(model.to_bytes()) == model
 
 
-def test_a_compiled_model_needs_no_tensorflow(network_file: str) -> None:
+def test_a_compiled_model_needs_no_tensorflow(model_file: str) -> None:
     code = f"""
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
 import numpy as np
-from spark_job.network import model, weights
-extract = model.extractor(weights.load({network_file!r}, "litert"))
+from spark_job.network import weights
+from spark_job.network.model import extractor
+extract = extractor(weights.load({model_file!r}, "litert"))
 print(extract(np.zeros((2, 224, 224, 3), np.uint8)).shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -54,6 +54,6 @@ print(extract(np.zeros((2, 224, 224, 3), np.uint8)).shape)
     assert not done.stderr
 
 
-def test_a_digest_tells_engines_apart(network: CompiledNetwork) -> None:
-    other = dataclasses.replace(network, engine="tensorflow")
-    assert other.digest != network.digest
+def test_the_digest_depends_on_the_engine(model: CompiledNetwork) -> None:
+    other = dataclasses.replace(model, engine="tensorflow")
+    assert other.digest != model.digest

@@ -20,7 +20,7 @@ def _rows(count: int = 60, width: int = 12, seed: int = 0) -> Rows:
 
 
 def _merged(rows: Rows, cuts: list[int]) -> Moments:
-    first, *others = [Moments.of(part) for part in np.split(rows, sorted(cuts)) if len(part)]
+    first, *others = [Moments.of(block) for block in np.split(rows, sorted(cuts)) if len(block)]
     for other in others:
         first = first.merge(other)
     return first
@@ -54,7 +54,7 @@ def test_merging_is_commutative(left: int, right: int) -> None:
     ],
 )
 @pytest.mark.parametrize("standardize", [False, True])
-def test_components_are_those_of_scikit_learn(rows: Rows, standardize: bool) -> None:
+def test_components_match_scikit_learn(rows: Rows, standardize: bool) -> None:
     k = 3
     ours = moments.fit(_merged(rows, [5, 6]), k, standardize)
     scaled = StandardScaler().fit_transform(rows) if standardize else rows
@@ -63,14 +63,14 @@ def test_components_are_those_of_scikit_learn(rows: Rows, standardize: bool) -> 
     signs = np.sign((ours.components.T * theirs.components_).sum(axis=1))
     np.testing.assert_allclose(ours.components.T * signs[:, None], theirs.components_, atol=1e-6)
     expected = theirs.transform(scaled) * signs
-    if standardize:  # scikit-learn divides by the population's deviation, Spark and we by the sample's
+    if standardize:  # scikit-learn uses the deviation of the population; Spark and the job use that of the sample
         expected *= np.sqrt((len(rows) - 1) / len(rows))
     np.testing.assert_allclose(ours.project(rows), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @given(st.floats(0.01, 0.999))
 @settings(max_examples=40)
-def test_a_share_keeps_as_few_components_as_reach_it(share: float) -> None:
+def test_a_share_keeps_the_fewest_components_that_reach_it(share: float) -> None:
     rows = _rows(seed=4)
     ours = moments.fit(Moments.of(rows), share)
     assert ours.k == PCA(share, svd_solver="full").fit(rows).n_components_
@@ -83,7 +83,7 @@ def test_signs_make_the_largest_loading_positive() -> None:
     assert (components[np.abs(components).argmax(axis=0), range(12)] > 0).all()
 
 
-def test_equal_rows_have_one_empty_component() -> None:
+def test_equal_rows_have_one_component_without_variance() -> None:
     ours = moments.fit(Moments.of(np.ones((5, 4))), 0.95)
     assert (ours.k, ours.variance_kept) == (1, 0.0)
     assert np.isfinite(ours.project(np.ones((2, 4)))).all()

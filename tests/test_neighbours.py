@@ -16,21 +16,21 @@ def test_agreement_is_leave_one_out_accuracy() -> None:
     assert agreement(vectors, labels) == pytest.approx(right / 80)
 
 
-def test_clusters_agree_and_a_far_mean_costs_nothing() -> None:
+def test_agreement_is_exact_for_clusters_far_from_zero() -> None:
     vectors = np.repeat(np.eye(3) * 10, 4, axis=0) + np.random.default_rng(1).normal(size=(12, 3)) + 1e4
     assert agreement(vectors.astype(np.float32), [label for label in "abc" for _ in range(4)]) == 1.0
 
 
 @pytest.mark.parametrize("labels", [[], ["a"], ["a", "a", "a"], [None, None]])
-def test_one_label_is_no_question(labels: list[str | None]) -> None:
+def test_agreement_is_none_without_two_labels(labels: list[str | None]) -> None:
     assert agreement(np.zeros((len(labels), 3)), labels) is None
 
 
-def test_images_without_a_label_are_a_label_of_their_own() -> None:
+def test_images_without_a_label_count_as_one_label() -> None:
     assert agreement(np.array([[0.0], [0.1], [9.0], [9.1]]), [None, None, "a", "a"]) == 1.0
 
 
-def test_nearest_is_what_scikit_learn_finds() -> None:
+def test_nearest_matches_scikit_learn() -> None:
     rng = np.random.default_rng(2)
     vectors, query = rng.normal(size=(300, 7)), rng.normal(size=7)
     distances, rows = NearestNeighbors(n_neighbors=9).fit(vectors).kneighbors([query])
@@ -39,7 +39,7 @@ def test_nearest_is_what_scikit_learn_finds() -> None:
     np.testing.assert_allclose(found[1], distances[0])
 
 
-def test_nearest_of_few_and_of_equal_rows() -> None:
+def test_nearest_handles_few_rows_and_equal_distances() -> None:
     rows, distances = nearest(np.zeros(2), np.array([[3.0, 4.0], [0.0, 0.0], [4.0, 3.0]]), 9)
     assert rows.tolist() == [1, 0, 2]
     assert distances.tolist() == [0.0, 5.0, 5.0]

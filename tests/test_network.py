@@ -1,4 +1,4 @@
-"""A second network: the recipe in CONTRIBUTING, with a tiny network of another size and width."""
+"""A second network, made with the recipe in CONTRIBUTING: it is tiny, and its input and output sizes differ."""
 
 import dataclasses
 import io
@@ -14,8 +14,8 @@ from rich.console import Console
 from spark_job import runs, similar
 from spark_job.demo import draw
 from spark_job.errors import UserError
-from spark_job.network import MOBILENET_V2, Network, OfficialWeights, model, weights
-from spark_job.network.model import CompiledNetwork
+from spark_job.network import MOBILENET_V2, Network, OfficialWeights, weights
+from spark_job.network.model import CompiledNetwork, build, extractor
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Engine, Settings
@@ -58,8 +58,8 @@ def _run(photos: Path, results: Path, network: Network, **changes: Any) -> Any:
     return run(dataclasses.replace(settings, **changes), Stages(Console(file=io.StringIO())), network)
 
 
-def test_a_network_of_another_size_goes_through_a_run(
-    spark: SparkSession,  # noqa: ARG001 - must be up
+def test_a_network_of_another_size_works_in_a_run(
+    spark: SparkSession,  # noqa: ARG001 - starts Spark
     photos: Path,
     tmp_path: Path,
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_network_of_another_size_goes_through_a_run(
 
 
 def test_features_of_another_network_are_not_reused(
-    spark: SparkSession,  # noqa: ARG001 - must be up
+    spark: SparkSession,  # noqa: ARG001 - starts Spark
     photos: Path,
     tmp_path: Path,
 ) -> None:
@@ -91,19 +91,19 @@ def test_features_of_another_network_are_not_reused(
 
 
 @pytest.mark.parametrize("engine", ["litert", "tensorflow"])
-def test_its_engines_agree(engine: Engine) -> None:
-    compiled = weights.load("random", engine, TINY)
+def test_the_engines_of_another_network_agree(engine: Engine) -> None:
+    model = weights.load("random", engine, TINY)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    keras_model = model.build(TINY)
+    keras_model = build(TINY)
     keras_model.set_weights(weights._random(keras_model.get_weights()))
     expected = keras_model.predict(images / np.float32(255), verbose=0)
-    np.testing.assert_allclose(model.extractor(compiled)(images), expected, atol=1e-4)
+    np.testing.assert_allclose(extractor(model)(images), expected, atol=1e-4)
 
 
-def test_its_model_file_is_not_taken_for_another_network(tmp_path: Path) -> None:
-    compiled = weights.load("random", "litert", TINY)
-    (tmp_path / "tiny.model").write_bytes(compiled.to_bytes())
-    assert weights.load(str(tmp_path / "tiny.model"), "litert", TINY) == dataclasses.replace(compiled)
-    assert CompiledNetwork.from_bytes(compiled.to_bytes(), TINY) == compiled
+def test_a_model_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    model = weights.load("random", "litert", TINY)
+    (tmp_path / "tiny.model").write_bytes(model.to_bytes())
+    assert weights.load(str(tmp_path / "tiny.model"), "litert", TINY) == dataclasses.replace(model)
+    assert CompiledNetwork.from_bytes(model.to_bytes(), TINY) == model
     with pytest.raises(UserError, match=f"nor a {MOBILENET_V2.name} model"):
         weights.load(str(tmp_path / "tiny.model"), "litert")

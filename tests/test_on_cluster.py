@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def submit(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the entry script as spark-submit runs it: alone, with the package on the path."""
+    """Run the entry script as spark-submit does: by its path, with the package on PYTHONPATH."""
     script = str(ROOT / "spark_job" / "on_cluster.py")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -16,15 +16,15 @@ def submit(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_reason_of_a_failed_run_is_left_beside_its_results(tmp_path: Path) -> None:
+def test_a_failed_run_writes_its_reason_beside_its_results(tmp_path: Path) -> None:
     done = submit("run", "--input", "nowhere", "--run-id", "run-1", "--output", str(tmp_path), "--weights", "random")
     assert done.returncode == 2
-    left = json.loads((tmp_path / "runs" / "run-1" / "_failed.json").read_text())
-    assert left == {"reason": done.stderr.splitlines()[-1]}
-    assert "nowhere does not exist" in left["reason"]
+    written = json.loads((tmp_path / "runs" / "run-1" / "_failed.json").read_text())
+    assert written == {"reason": done.stderr.splitlines()[-1]}
+    assert "nowhere does not exist" in written["reason"]
 
 
-def test_a_reason_that_cannot_be_left_changes_nothing(tmp_path: Path) -> None:
+def test_a_reason_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("not a folder")
     done = submit("run", "--input", "nowhere", "--run-id", "run-1", "--output", str(tmp_path), "--weights", "random")
     assert done.returncode == 2
@@ -32,7 +32,7 @@ def test_a_reason_that_cannot_be_left_changes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_a_command_that_works_leaves_nothing(tmp_path: Path, network_file: str) -> None:
-    done = submit("compile", "--weights", network_file, "--output", str(tmp_path / "model.zip"))
+def test_a_successful_command_writes_no_reason(tmp_path: Path, model_file: str) -> None:
+    done = submit("compile", "--weights", model_file, "--output", str(tmp_path / "model.zip"))
     assert done.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]

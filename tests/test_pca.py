@@ -20,15 +20,17 @@ Rows = NDArray[np.float32]
 
 def _rows(count: int = 300, width: int = 24) -> Rows:
     rng = np.random.default_rng(5)
-    scales = np.linspace(1, 4, width)  # distinct variances: components are defined up to sign
+    scales = np.linspace(1, 4, width)  # distinct variances make components unique up to their sign
     rows: Rows = (rng.normal(size=(count, width)) * scales @ rng.normal(size=(width, width)) + 50).astype(np.float32)
     return rows
 
 
-@pytest.mark.parametrize(("count", "parts"), [(300, 1), (300, 5), (9, 40)])
-def test_fit_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path, count: int, parts: int) -> None:
+@pytest.mark.parametrize(("count", "files"), [(300, 1), (300, 5), (9, 40)])
+def test_fit_does_not_depend_on_the_number_of_files(
+    spark: SparkSession, tmp_path: Path, count: int, files: int
+) -> None:
     rows = _rows(count)
-    ours = pca.fit(spark.sparkContext, feature_tables.features(tmp_path, rows, parts), 6)
+    ours = pca.fit(spark.sparkContext, feature_tables.features(tmp_path, rows, files), 6)
     alone = moments.fit(Moments.of(rows), 6)
     np.testing.assert_allclose(ours.components, alone.components, atol=1e-9)
     np.testing.assert_allclose(ours.explained_variance_ratio, alone.explained_variance_ratio, atol=1e-12)
@@ -38,7 +40,7 @@ def _read(spark: SparkSession, folder: Path) -> DataFrame:
     return spark.read.parquet(str(folder / "features")).withColumn("features", array_to_vector(F.col("features")))
 
 
-def test_fit_is_that_of_spark(spark: SparkSession, tmp_path: Path) -> None:
+def test_fit_matches_spark(spark: SparkSession, tmp_path: Path) -> None:
     ours = pca.fit(spark.sparkContext, feature_tables.features(tmp_path, _rows(), 3), 6)
     theirs = ml.PCA(k=6, inputCol="features", outputCol="pca").fit(_read(spark, tmp_path))
     np.testing.assert_allclose(ours.explained_variance_ratio[:6], theirs.explainedVariance.toArray(), atol=1e-9)
@@ -46,7 +48,7 @@ def test_fit_is_that_of_spark(spark: SparkSession, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("standardize", [False, True])
-def test_the_saved_pipeline_is_the_projection(spark: SparkSession, tmp_path: Path, standardize: bool) -> None:
+def test_the_saved_pipeline_matches_the_projection(spark: SparkSession, tmp_path: Path, standardize: bool) -> None:
     rows = np.hstack([_rows(), np.full((300, 1), 3, np.float32)])
     table, projection = feature_tables.features(tmp_path, rows, 4, [None, "Apple"]), Table(str(tmp_path), "pca")
     fitted = pca.fit(spark.sparkContext, table, 0.9, standardize)
@@ -69,8 +71,8 @@ def test_the_saved_pipeline_is_the_projection(spark: SparkSession, tmp_path: Pat
     assert rotation.explainedVariance.toArray() == pytest.approx(fitted.explained_variance_ratio[: fitted.k])
 
 
-@pytest.mark.parametrize("parts", [0, 2])
-def test_empty_features_are_refused(spark: SparkSession, tmp_path: Path, parts: int) -> None:
-    table = feature_tables.features(tmp_path, _rows()[:0], parts) if parts else Table(str(tmp_path), "features")
+@pytest.mark.parametrize("files", [0, 2])
+def test_empty_features_are_refused(spark: SparkSession, tmp_path: Path, files: int) -> None:
+    table = feature_tables.features(tmp_path, _rows()[:0], files) if files else Table(str(tmp_path), "features")
     with pytest.raises(UserError, match="at least 2 images"):
         pca.fit(spark.sparkContext, table, 2)

@@ -31,7 +31,7 @@ def test_images_are_found_at_any_depth_and_labelled_by_their_folder(spark: Spark
     ]
 
 
-def test_a_bucket_is_listed_as_a_folder_is(spark: SparkSession, s3: str) -> None:
+def test_a_bucket_is_listed_like_a_folder(spark: SparkSession, s3: str) -> None:
     store = open_store(f"{s3}/photos")
     for name in ("Apple/a.jpg", "Apple/é b.png", "root.webp"):
         store.write(name, b"123")
@@ -40,7 +40,7 @@ def test_a_bucket_is_listed_as_a_folder_is(spark: SparkSession, s3: str) -> None
 
 
 @pytest.mark.parametrize("missing", ["nothing", "a.jpg"])
-def test_an_input_that_is_no_folder_is_refused(spark: SparkSession, tmp_path: Path, missing: str) -> None:
+def test_an_input_that_is_not_a_folder_is_refused(spark: SparkSession, tmp_path: Path, missing: str) -> None:
     _fill(tmp_path, ["a.jpg"])
     with pytest.raises(UserError, match=f"The input {tmp_path / missing} "):
         plan.list_images(spark, open_store(str(tmp_path / missing)))
@@ -53,7 +53,7 @@ def test_an_input_without_images_is_refused(spark: SparkSession, tmp_path: Path)
         plan.make(plan.list_images(spark, store), None, store)
 
 
-def test_only_what_changed_is_new(spark: SparkSession, tmp_path: Path) -> None:
+def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Path) -> None:
     _fill(tmp_path, ["A/same.jpg", "A/gone.jpg", "A/longer.jpg", "A/touched.jpg"])
     store = open_store(str(tmp_path))
     earlier = plan.list_images(spark, store).withColumn("features", F.array(F.lit(1.0))).persist()
@@ -71,8 +71,8 @@ def test_only_what_changed_is_new(spark: SparkSession, tmp_path: Path) -> None:
     assert "features" in made.reused.columns
 
 
-def test_an_image_that_an_earlier_run_has_twice_is_still_one(spark: SparkSession, tmp_path: Path) -> None:
-    """A task that is tried again after the input has changed may find an image that another has written already."""
+def test_an_image_that_an_earlier_run_wrote_twice_counts_once(spark: SparkSession, tmp_path: Path) -> None:
+    """If the input changes before a task is repeated, the task may write an image that another task wrote."""
     _fill(tmp_path, ["A/once.jpg", "A/twice.jpg"])
     store = open_store(str(tmp_path))
     earlier = plan.list_images(spark, store)

@@ -1,4 +1,4 @@
-"""What a photo says about its taker never reaches an output; what is erased leaves no byte behind."""
+"""The metadata of a photo never reaches an output, and an erased photo leaves no byte behind."""
 
 import dataclasses
 import io
@@ -23,7 +23,7 @@ SECRETS = [b"Canon-of-Ada", b"Ada Lovelace", b"48.8566N", b"at-home-comment", b"
 
 
 def _tagged(kind: str, seed: int) -> bytes:
-    """Return a photo with a name, a place, a comment and a thumbnail in its metadata."""
+    """Return a photo whose metadata contains a camera, a name, a place, a colour profile, XMP and a comment."""
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Canon-of-Ada"
     exif[ExifTags.Base.Artist] = "Ada Lovelace"
@@ -39,20 +39,20 @@ def _tagged(kind: str, seed: int) -> bytes:
 
 
 def _output_bytes(output: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every file of an output, and every column of its tables as it is when decompressed."""
+    """Yield every file of an output, and the decompressed bytes of every column of its tables."""
     for file in output.rglob("*"):
         if file.is_file():
             yield str(file), file.read_bytes()
             if file.suffix == ".parquet":
                 for name, column in zip((table := pq.read_table(file)).column_names, table.columns, strict=True):
-                    raw = [bytes(part) for chunk in column.chunks for part in chunk.buffers() if part is not None]
-                    yield f"{file}#{name}", b"".join(raw)
+                    buffers = [buffer for chunk in column.chunks for buffer in chunk.buffers()]
+                    yield f"{file}#{name}", b"".join(bytes(buffer) for buffer in buffers if buffer is not None)
 
 
 @pytest.fixture
-def run_job(spark: SparkSession, tmp_path: Path, network_file: str) -> Callable[..., Manifest]:  # noqa: ARG001 - must be up
+def run_job(spark: SparkSession, tmp_path: Path, model_file: str) -> Callable[..., Manifest]:  # noqa: ARG001 - starts Spark
     settings = Settings(
-        str(tmp_path / "photos"), str(tmp_path / "results"), weights=network_file, components=2, max_rejected=0.5
+        str(tmp_path / "photos"), str(tmp_path / "results"), weights=model_file, components=2, max_rejected=0.5
     )
     return lambda **changes: run(dataclasses.replace(settings, **changes), Stages(Console(file=io.StringIO())))
 
@@ -64,8 +64,8 @@ def test_metadata_reaches_no_output(run_job: Callable[..., Manifest], tmp_path: 
             (tmp_path / "photos" / label / f"{kind}.{kind.lower()}").write_bytes(_tagged(kind, seed))
     (tmp_path / "photos" / "Pear" / "cut.jpg").write_bytes(_tagged("JPEG", 9)[:-700])
     (tmp_path / "photos" / "Pear" / "head.jpg").write_bytes(_tagged("JPEG", 9)[:900])
-    put_in = b"".join(file.read_bytes() for file in (tmp_path / "photos").rglob("*.*"))
-    assert all(secret in put_in for secret in SECRETS)
+    uploaded = b"".join(file.read_bytes() for file in (tmp_path / "photos").rglob("*.*"))
+    assert all(secret in uploaded for secret in SECRETS)
     made = run_job()
     assert (made.counts.featurised, made.counts.rejected) == (6, 2)
     found = list(_output_bytes(tmp_path / "results"))

@@ -8,7 +8,7 @@ from rich.console import Console
 from spark_job.progress import Stages, describe
 
 
-def test_a_stage_prints_its_progress_to_a_log_from_time_to_time() -> None:
+def test_a_stage_prints_its_progress_to_a_log_at_intervals() -> None:
     out = io.StringIO()
     stages = Stages(Console(file=out, width=200), log_seconds=0.05)
     with stages.stage("features", 1000, lambda: 250):
@@ -38,7 +38,7 @@ def test_a_stage_that_fails_is_not_reported_as_done() -> None:
     assert not stages.seconds
 
 
-def test_progress_in_words() -> None:
+def test_describe_gives_the_count_the_speed_and_the_time_left() -> None:
     assert describe(0, 1000, 3.0) == "0 of 1,000"
     assert describe(500, 2000, 10.0) == "500 of 2,000, 50 images/s, 30 s left"
     assert describe(1000, 2000, 65.0) == "1,000 of 2,000, 15 images/s, 1 min 05 s left"

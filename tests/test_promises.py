@@ -1,4 +1,4 @@
-"""The pages that promise something name the tests that show it: these must exist."""
+"""The documents name the tests that prove their promises. These tests must exist."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ PAGES = [ROOT / "docs" / name for name in ("reliability.md", "gdpr.md", "securit
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_tests_that_are_named_exist(page: Path) -> None:
+def test_named_tests_exist(page: Path) -> None:
     tests = {name for file in ROOT.glob("tests/**/*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
     named = re.findall(r"`(test_\w+)`", page.read_text())
     assert len(named) >= 5

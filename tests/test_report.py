@@ -57,7 +57,7 @@ VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
 
 
 def jpeg(size: int = 64, seed: int = 0) -> bytes:
-    """Return random noise as a JPEG: it is as hard to compress as any photo."""
+    """Return random noise as a JPEG, which compresses no better than a photo."""
     noise = np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(noise).save(file, "JPEG", quality=85)
@@ -73,7 +73,7 @@ def sample(count: int, labels: list[str | None], pictures: int = 0) -> list[Poin
 
 
 class Page(HTMLParser):
-    """A parsed page; it fails if a tag is closed out of order or not at all."""
+    """A parsed page. Parsing fails if a tag is closed out of order or not at all."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def page(
     return Page(render(manifest, variance, points, rejected))
 
 
-def test_page_describes_the_run() -> None:
+def test_the_page_describes_the_run() -> None:
     read = page()
     assert RUN.run_id in read.text
     assert "22 November 2026, 05:03 UTC" in read.text
@@ -204,7 +204,7 @@ def test_unusual_runs_have_a_sensible_page(
     assert "nan" not in " ".join(value or "" for _, attributes in read.tags for value in attributes.values())
 
 
-def test_hostile_names_are_only_text() -> None:
+def test_hostile_names_appear_only_as_text() -> None:
     hostile = replace(
         RUN,
         run_id=HOSTILE,
@@ -239,7 +239,7 @@ def test_any_name_gives_a_well_formed_page(name: str, count: int) -> None:
     assert len(read.all("script")) == 1
 
 
-def test_page_loads_nothing() -> None:
+def test_the_page_loads_nothing() -> None:
     read = page(points=sample(60, ["https://example.com/x.js"], 60))
     for _, attributes in read.tags:
         for name in {"src", "href", "srcset", "action", "poster", "data", "xlink:href"} & attributes.keys():
@@ -301,7 +301,7 @@ def test_templates_are_read_from_a_zip(tmp_path: Path) -> None:
         (3725, "1 h 02 min"),
     ],
 )
-def test_duration(seconds: float, text: str) -> None:
+def test_a_duration_has_one_or_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -315,7 +315,7 @@ def test_a_duration_never_has_sixty_seconds_or_minutes(seconds: float) -> None:
     ("value", "text"),
     [(None, "none"), (True, "yes"), (0.9, "0.9"), ("é", "é"), (["jpg", 1], '["jpg", 1]')],
 )
-def test_setting(value: object, text: str) -> None:
+def test_a_setting_is_written_for_people(value: object, text: str) -> None:
     assert setting(value) == text
 
 
@@ -341,7 +341,7 @@ PLACES = st.lists(
 def test_thumbnails_never_overlap_and_stay_inside(
     anchors: list[tuple[float, float]], dots: list[tuple[float, float]], same: bool
 ) -> None:
-    anchors = [anchors[0]] * len(anchors) if same and anchors else anchors  # one place for all is the hardest case
+    anchors = [anchors[0]] * len(anchors) if same and anchors else anchors  # equal anchors are the hardest case
     placed = place_thumbnails(anchors, dots, MAP_FRAME)
     assert len(placed) == len(anchors)
     corners = [corner for corner in placed if corner]
@@ -360,7 +360,7 @@ def _inside(anchor: tuple[float, float]) -> bool:
     return across and down and y <= MAP_FRAME.bottom - PITCH
 
 
-def test_thumbnail_avoids_a_crowd() -> None:
+def test_a_thumbnail_avoids_a_crowd() -> None:
     anchor = (450.0, 300.0)
     (alone,) = place_thumbnails([anchor], [], MAP_FRAME)
     assert alone is not None
@@ -369,7 +369,7 @@ def test_thumbnail_avoids_a_crowd() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=30))
-def test_map_keeps_points_inside_and_units_equal(places: list[tuple[float, float]]) -> None:
+def test_the_map_keeps_points_inside_and_units_equal(places: list[tuple[float, float]]) -> None:
     assume(all(abs(value) > 1e-6 or value == 0 for place in places for value in place))
     points = [Point("p", "l", x, y, None) for x, y in places]
     x, y = equal_scales(points, MAP_FRAME)
@@ -389,7 +389,7 @@ def test_the_21_largest_labels_look_different_and_the_rest_are_grey() -> None:
 
 
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=50), st.integers(1, 60))
-def test_variance_curve_rises_within_its_frame(ratios: list[float], components: int) -> None:
+def test_the_variance_curve_rises_within_its_frame(ratios: list[float], components: int) -> None:
     total = cumulative(ratios)
     assert total[0] == 0
     assert all(a <= b <= 1 for a, b in pairwise(total))
@@ -402,14 +402,14 @@ def test_variance_curve_rises_within_its_frame(ratios: list[float], components: 
             assert curve.frame.top - 1e-9 <= kept.y <= curve.frame.bottom
 
 
-def test_components_for_a_share() -> None:
+def test_a_share_needs_the_fewest_components_that_reach_it() -> None:
     total = cumulative(VARIANCE)
     assert [components_for(share, total) for share in (0.5, 0.8, 0.9, 1.0)] == [1, 2, 3, 5]
     assert components_for(0.99, cumulative([0.5])) is None
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers(0, 10**9), max_size=60))
-def test_bars_are_the_largest_in_order(counts: dict[str, int]) -> None:
+def test_bars_show_the_largest_counts_in_order(counts: dict[str, int]) -> None:
     drawn = bars(counts)
     assert [bar.value for bar in drawn] == sorted(counts.values(), reverse=True)[:30]
     assert all(0 <= bar.length <= 100 for bar in drawn)
@@ -425,7 +425,7 @@ def test_stages_follow_each_other(seconds: dict[str, float]) -> None:
         assert drawn[-1].start + drawn[-1].length == pytest.approx(100)
 
 
-def test_agreement_by_chance() -> None:
+def test_agreement_by_chance_is_the_share_of_pairs_with_one_label() -> None:
     assert agreement_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
     assert agreement_by_chance({"a": 5}) == 1
     assert agreement_by_chance({"a": 1}) is None

@@ -1,4 +1,4 @@
-"""Whole runs, in this process, on real Spark."""
+"""Whole runs in this process, with a real Spark."""
 
 import dataclasses
 import io
@@ -35,7 +35,7 @@ Run = Callable[..., Manifest]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve photos of two labels."""
+    """A folder of twelve photos with two labels."""
     folder = tmp_path / "photos"
     for number in range(12):
         _write(folder / ("Apple" if number % 2 else "Pear") / f"{number}.jpg", seed=number)
@@ -48,11 +48,11 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_job(spark: SparkSession, photos: Path, results: Path, network_file: str) -> Run:  # noqa: ARG001 - must be up
-    """Run on the photos with random weights, and whatever else a test sets."""
+def run_job(spark: SparkSession, photos: Path, results: Path, model_file: str) -> Run:  # noqa: ARG001 - starts Spark
+    """A function that runs on the photos with random weights and with the settings that a test changes."""
 
     def job(**changes: object) -> Manifest:
-        settings = Settings(str(photos), str(results), weights=network_file, components=3)
+        settings = Settings(str(photos), str(results), weights=model_file, components=3)
         return run(dataclasses.replace(settings, **changes), _silent())  # type: ignore[arg-type]
 
     return job
@@ -105,7 +105,7 @@ def test_a_run_on_real_photos(spark: SparkSession, real_photos: Path, real_weigh
 
 
 def _held_out_accuracy(spark: SparkSession, photos: Path, h5: Path, folder: Path) -> float:
-    """Return how often the nearest photo of the run, by the saved pipeline, has the label of a photo it never saw."""
+    """Return the share of new photos whose label is that of the nearest photo of the run, by the saved pipeline."""
     unseen = outcomes.written(spark, open_store(str(photos)), weights.load(str(h5), "litert"), folder / "unseen")
     pipeline = PipelineModel.load(str(folder / "model"))
     rows = pipeline.transform(unseen.withColumn("features", array_to_vector(F.col("features")))).collect()
@@ -135,7 +135,7 @@ def test_a_second_run_computes_only_what_is_new(run_job: Run, photos: Path, resu
     assert not np.allclose(changed[0], changed[1])
 
 
-def test_a_run_of_nothing_new_is_the_same_result(run_job: Run, results: Path) -> None:
+def test_a_run_without_new_photos_gives_the_same_result(run_job: Run, results: Path) -> None:
     first, second = run_job(), run_job()
     assert (second.counts.featurised, second.counts.reused) == (0, 12)
     for table in ("features", "pca"):
@@ -148,11 +148,11 @@ def test_a_run_of_nothing_new_is_the_same_result(run_job: Run, results: Path) ->
         np.testing.assert_allclose(_vectors(one[column]), _vectors(other[column]), rtol=1e-4, atol=1e-5)
 
 
-def test_other_weights_or_recompute_reuse_nothing(run_job: Run, network: CompiledNetwork, tmp_path: Path) -> None:
+def test_other_weights_or_recompute_reuse_nothing(run_job: Run, model: CompiledNetwork, tmp_path: Path) -> None:
     run_job()
     assert run_job(recompute=True).counts.reused == 0
     other = tmp_path / "other.zip"
-    other.write_bytes(dataclasses.replace(network, payload=network.payload + b"\0").to_bytes())
+    other.write_bytes(dataclasses.replace(model, payload=model.payload + b"\0").to_bytes())
     made = run_job(weights=str(other))
     assert (made.counts.featurised, made.reused_from) == (12, None)
 
@@ -166,7 +166,7 @@ def test_rows_of_another_schema_are_not_reused(run_job: Run, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("marker", "reused"), [(b'{"run_id": "first"}', 12), (b"damaged", 0), (None, 0)])
-def test_a_marker_without_a_version_is_of_the_first_one(
+def test_a_marker_without_a_version_means_the_first_schema(
     run_job: Run, results: Path, marker: bytes | None, reused: int
 ) -> None:
     run_job(run_id="first")
@@ -212,7 +212,7 @@ def test_too_many_rejected_images_fail_the_run_and_can_be_read(run_job: Run, pho
     assert run_job(max_rejected=0.2).counts.reused == 12
 
 
-def test_a_run_id_is_used_once(run_job: Run, results: Path) -> None:
+def test_a_run_id_can_be_used_once(run_job: Run, results: Path) -> None:
     first = run_job(run_id="mine")
     before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
     with pytest.raises(UserError, match="The run mine exists already"):
@@ -227,7 +227,7 @@ def test_more_components_than_images_are_refused_before_anything_is_computed(run
     assert not results.exists()
 
 
-def test_photos_in_a_bucket(run_job: Run, photos: Path, s3: str) -> None:
+def test_photos_are_read_from_a_bucket(run_job: Run, photos: Path, s3: str) -> None:
     store = open_store(f"{s3}/in")
     for file in photos.rglob("*.jpg"):
         store.write(str(file.relative_to(photos)), file.read_bytes())

@@ -43,7 +43,7 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return open_store(f"{request.getfixturevalue('s3')}/results")
 
 
-def test_a_manifest_survives_json() -> None:
+def test_a_manifest_survives_a_round_trip_through_json() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
 
 
@@ -52,7 +52,7 @@ def test_counts_add_up_only_when_every_image_is_accounted_for(a: int, b: int, c:
     assert Counts(found, a, b, c).add_up == (a + b + c == found)
 
 
-def test_publishing_points_at_the_run(output: Store) -> None:
+def test_publishing_makes_the_run_the_latest(output: Store) -> None:
     assert runs.latest(output) is None
     folder = RunFolder(output, "one")
     folder.claim(MANIFEST.started)
@@ -63,7 +63,7 @@ def test_publishing_points_at_the_run(output: Store) -> None:
     assert json.loads(output.read("latest.json").data)["manifest"] == "runs/one/manifest.json"
 
 
-def test_an_id_is_taken_once(output: Store) -> None:
+def test_an_id_can_be_claimed_once(output: Store) -> None:
     RunFolder(output, "one").claim(MANIFEST.started)
     with pytest.raises(UserError, match="The run one exists already"):
         RunFolder(output, "one").claim(MANIFEST.started)
@@ -79,7 +79,7 @@ def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
         output.read("runs/one/manifest.json")
 
 
-def test_a_run_that_dies_between_manifest_and_pointer_leaves_the_last_one(output: Store) -> None:
+def test_a_run_that_dies_between_manifest_and_pointer_is_not_the_latest(output: Store) -> None:
     RunFolder(output, "one").publish(MANIFEST, "<html>")
     output.write("runs/two/manifest.json", dataclasses.replace(MANIFEST, run_id="two").to_json().encode())
     last = runs.latest(output)
@@ -88,13 +88,13 @@ def test_a_run_that_dies_between_manifest_and_pointer_leaves_the_last_one(output
 
 
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"manifest": 1}', b"\xff"])
-def test_a_damaged_pointer_is_named(output: Store, damage: bytes) -> None:
+def test_a_damaged_pointer_is_reported(output: Store, damage: bytes) -> None:
     output.write("latest.json", damage)
     with pytest.raises(UserError, match="cannot be read"):
         runs.latest(output)
 
 
-def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder(open_store(str(tmp_path / "file")), "one").claim(MANIFEST.started)
@@ -110,7 +110,7 @@ def test_a_run_that_started_earlier_does_not_replace_a_later_one(output: Store) 
     last = runs.latest(output)
     assert last is not None
     assert last.run_id == "late"
-    assert output.read("runs/early/manifest.json")  # a result all the same, only not the latest
+    assert output.read("runs/early/manifest.json")  # the run is published, but it is not the latest
     RunFolder(output, "later").publish(_manifest("later", 31), "")
     last = runs.latest(output)
     assert last is not None
@@ -118,7 +118,7 @@ def test_a_run_that_started_earlier_does_not_replace_a_later_one(output: Store) 
 
 
 def test_of_many_at_once_the_one_that_started_last_wins(output: Store) -> None:
-    """They all come to the pointer at the same moment, in every order."""
+    """All runs update the pointer at the same moment, in any order."""
     minutes = [7, 3, 9, 1, 5, 8, 2, 6, 4, 0]
     ready = threading.Barrier(len(minutes))
 

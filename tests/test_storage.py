@@ -1,4 +1,4 @@
-"""A folder and a bucket must behave alike: most of these run on both."""
+"""A folder and a bucket must behave alike, so most of these tests run on both."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ def _paths(store: Store, folder: str | None) -> list[str]:
     return sorted(path for batch in store.listing(folder) for path in batch.column("path").to_pylist())
 
 
-def test_what_is_written_is_read_and_listed(store: Store) -> None:
+def test_written_objects_are_read_and_listed(store: Store) -> None:
     for name in NAMES:
         store.write(name, name.encode())
     assert {name: store.read(name).data.decode() for name in NAMES} == {name: name for name in NAMES}
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_and_listed(store: Store) -> None:
     assert sorted(name for folder in [None, *store.folders()] for name in _paths(store, folder)) == sorted(NAMES)
 
 
-def test_a_listing_tells_size_and_time_as_a_read_does(store: Store) -> None:
+def test_a_listing_and_a_read_give_the_same_size_and_time(store: Store) -> None:
     store.write("Apple/b.jpg", b"12345")
     [row] = [row for batch in store.listing("Apple") for row in batch.to_pylist()]
     read = store.read("Apple/b.jpg")
@@ -42,7 +42,7 @@ def test_a_listing_tells_size_and_time_as_a_read_does(store: Store) -> None:
     assert abs(datetime.now(UTC) - read.modified) < timedelta(minutes=5)
 
 
-def test_listings_have_one_schema(store: Store) -> None:
+def test_all_listings_have_the_same_schema(store: Store) -> None:
     store.write("Apple/b.jpg", b"1")
     batches = [*store.listing(None), *store.listing("Apple")]
     assert {batch.schema for batch in batches} == {LISTING_SCHEMA}
@@ -58,7 +58,7 @@ def test_writing_replaces_and_creating_does_not(store: Store) -> None:
     assert store.read("deep/er/y").data == b"first"
 
 
-def test_a_missing_object_is_a_missing_file(store: Store) -> None:
+def test_a_missing_object_raises_file_not_found(store: Store) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         store.read("nothing/here.jpg")
     assert "\n" not in str(caught.value)
@@ -70,7 +70,7 @@ def test_a_missing_bucket_cannot_be_listed(s3: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/photos", "http://host/photos", "s3:///photos"])
-def test_other_places_are_refused(uri: str) -> None:
+def test_unsupported_uris_are_refused(uri: str) -> None:
     with pytest.raises(UserError, match=uri):
         open_store(uri)
 
@@ -89,7 +89,7 @@ def test_links_are_followed_once_and_broken_ones_are_listed(tmp_path: Path) -> N
         store.read("Apple/broken.jpg")
 
 
-def test_long_folders_come_in_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_folders_are_listed_in_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spark_job.storage.base._LISTING_ROWS", 3)
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(b"1")
@@ -97,7 +97,7 @@ def test_long_folders_come_in_several_batches(tmp_path: Path, monkeypatch: pytes
     assert [batch.num_rows for batch in batches] == [3, 3, 2]
 
 
-def test_no_draft_is_left_behind(tmp_path: Path) -> None:
+def test_no_temporary_file_is_left_behind(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.create("x", b"1")
     with pytest.raises(FileExistsError):
@@ -105,7 +105,7 @@ def test_no_draft_is_left_behind(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
 
 
-def test_what_was_read_is_replaced_and_nothing_else(store: Store) -> None:
+def test_an_object_is_replaced_only_if_it_is_unchanged(store: Store) -> None:
     store.write("x", b"1")
     seen = store.read("x")
     store.replace("x", b"2", seen)
@@ -114,7 +114,7 @@ def test_what_was_read_is_replaced_and_nothing_else(store: Store) -> None:
     assert store.read("x").data == b"2"
 
 
-def test_a_folder_is_removed_whole_and_nothing_beside_it(store: Store) -> None:
+def test_a_folder_is_removed_completely_and_nothing_else(store: Store) -> None:
     for name in ("runs/one/a", "runs/one/deep/_b", "runs/one/.c.crc", "runs/one2/a", "one"):
         store.write(name, b"123")
     assert sorted(store.folders("runs")) == ["one", "one2"]
@@ -138,7 +138,7 @@ def test_a_refused_size_is_not_read(store: Store) -> None:
         store.read("x", refuse)
 
 
-def test_a_key_of_more_than_one_page_of_a_listing_is_removed(s3: str) -> None:
+def test_a_folder_of_more_than_one_listing_page_is_removed(s3: str) -> None:
     store = open_store(s3)
     for number in range(1_005):
         store.write(f"runs/one/{number}", b"")
@@ -146,7 +146,7 @@ def test_a_key_of_more_than_one_page_of_a_listing_is_removed(s3: str) -> None:
     assert store.folders("runs") == []
 
 
-def test_a_file_that_goes_while_it_is_listed_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_disappears_during_a_listing_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"1")
 

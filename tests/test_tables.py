@@ -19,15 +19,15 @@ def _rows(count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 @given(rows=st.integers(0, 3_000), count=st.integers(1, 5))
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: int, count: int) -> None:
-    table = feature_tables.features(tmp_path_factory.mktemp("parts"), _rows(rows), count)
+def test_rows_survive_a_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: int, count: int) -> None:
+    table = feature_tables.features(tmp_path_factory.mktemp("table"), _rows(rows), count)
     assert table.names() == [f"part-{number:05d}.parquet" for number in range(count)]
     batches = [batch for name in table.names() for batch in table.read(name, ["path", "features"])]
     assert [path for batch in batches for path in batch["path"].to_pylist()] == [f"{row}.jpg" for row in range(rows)]
     assert [row for batch in batches for row in batch["features"].to_pylist()] == _rows(rows).tolist()
 
 
-def test_a_part_that_is_written_again_is_the_same_part(tmp_path: Path, spark: SparkSession) -> None:
+def test_writing_a_file_again_replaces_it(tmp_path: Path, spark: SparkSession) -> None:
     for _ in range(2):
         feature_tables.features(tmp_path, _rows(2), 1, ["Apple"])
     assert [file.name for file in (tmp_path / "features").iterdir()] == ["part-00000.parquet"]
@@ -43,7 +43,7 @@ def test_a_part_that_is_written_again_is_the_same_part(tmp_path: Path, spark: Sp
     assert pq.read_table(tmp_path / "features")["modified"][0].as_py() == feature_tables.SEEN
 
 
-def test_what_spark_wrote_can_be_a_part(tmp_path: Path, spark: SparkSession) -> None:
+def test_files_that_spark_wrote_can_be_copied(tmp_path: Path, spark: SparkSession) -> None:
     feature_tables.features(tmp_path / "ours", _rows(3), 1)
     spark.read.parquet(str(tmp_path / "ours" / "features")).write.parquet(str(tmp_path / "theirs"))
     theirs, copy = Table(str(tmp_path), "theirs"), Table(str(tmp_path), "copy")
@@ -54,7 +54,7 @@ def test_what_spark_wrote_can_be_a_part(tmp_path: Path, spark: SparkSession) -> 
     assert copied.schema.remove_metadata() == tables.FEATURES_SCHEMA
 
 
-def test_an_error_leaves_no_part(tmp_path: Path) -> None:
+def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     table = Table(str(tmp_path), "features")
     with pytest.raises(ZeroDivisionError), PartWriter(table, "part-00000.parquet", tables.FEATURES_SCHEMA):
         _ = 1 / 0

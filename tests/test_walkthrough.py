@@ -1,4 +1,4 @@
-"""The walkthrough runs, and what is saved in it is what it gives."""
+"""The walkthrough runs, and its saved outputs are of the same kinds as those of a new run."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "walkthrough.ipynb"
 
 
 def _read() -> Any:
-    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # it has no types
+    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +25,15 @@ def _code(notebook: Any) -> list[Any]:
 
 
 def _kinds(cell: Any) -> list[str]:
-    """Return what a cell puts out, by kind: outputs of one stream may come in one piece or in two."""
+    """Return the kinds of a cell's outputs. A stream may arrive in several outputs, so equal neighbours count once."""
     kinds = [output.get("name", output.output_type) for output in cell.outputs]
     return [kind for place, kind in enumerate(kinds) if kinds[place - 1 : place] != [kind]]
 
 
-def test_it_runs_from_top_to_bottom(
-    saved: Any, network_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_walkthrough_runs_from_top_to_bottom(
+    saved: Any, model_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRUITS_WEIGHTS", network_file)
+    monkeypatch.setenv("FRUITS_WEIGHTS", model_file)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     fresh = _read()
     for cell in _code(fresh):
@@ -42,16 +42,16 @@ def test_it_runs_from_top_to_bottom(
     assert [_kinds(cell) for cell in _code(fresh)] == [_kinds(cell) for cell in _code(saved)]
 
 
-def test_its_outputs_are_saved_whole_and_in_order(saved: Any) -> None:
+def test_all_outputs_are_saved_in_order(saved: Any) -> None:
     assert [cell.execution_count for cell in _code(saved)] == list(range(1, len(_code(saved)) + 1))
     assert {kind for cell in _code(saved) for kind in _kinds(cell)} == {"stdout", "display_data", "execute_result"}
-    assert "random ones" not in str([cell.outputs for cell in _code(saved)])
+    assert "random weights" not in str([cell.outputs for cell in _code(saved)])
 
 
-def test_it_is_light_and_tells_nothing_of_the_machine_it_ran_on(saved: Any) -> None:
+def test_the_notebook_is_small_and_contains_no_local_paths(saved: Any) -> None:
     assert NOTEBOOK.stat().st_size < 1_000_000
-    said = [data for cell in _code(saved) for output in cell.outputs for data in _texts(output)]
-    assert not [text for text in said if re.search(r"(^|[\s'\"(=])(/[\w.-]+){2,}|file:|[A-Z]:\\", text)]
+    texts = [data for cell in _code(saved) for output in cell.outputs for data in _texts(output)]
+    assert not [text for text in texts if re.search(r"(^|[\s'\"(=])(/[\w.-]+){2,}|file:|[A-Z]:\\", text)]
 
 
 def _texts(output: Any) -> list[str]:

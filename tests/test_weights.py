@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from spark_job.errors import UserError
-from spark_job.network import model, weights
+from spark_job.network import weights
+from spark_job.network.model import extractor
 from spark_job.settings import Engine
 
 
-def test_random_weights_are_the_same_on_every_machine_and_say_so(
+def test_random_weights_are_equal_on_every_machine_and_marked_as_meaningless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = []
@@ -25,10 +26,10 @@ def test_random_weights_are_the_same_on_every_machine_and_say_so(
     assert models[0] == models[1]
     assert models[0].record.meaningless
     images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
-    assert 0.01 < model.extractor(models[0])(images).std() < 100
+    assert 0.01 < extractor(models[0])(images).std() < 100
 
 
-def test_weights_are_compiled_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_compiled_once_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = weights.load("random", "tensorflow")
     code = """
@@ -43,7 +44,7 @@ print(weights.load("random", "tensorflow").digest)
     assert weights.load("random", "tensorflow") == first
 
 
-def test_the_official_weights_are_taken_from_kerass_cache(
+def test_the_official_weights_are_read_from_the_cache_of_keras(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_weights: Path
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -56,7 +57,7 @@ def test_the_official_weights_are_taken_from_kerass_cache(
     assert ours.digest == weights.load(str(real_weights), "litert").digest
 
 
-def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_file: str) -> None:
+def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, model_file: str) -> None:
     import keras
 
     text, other = tmp_path / "notes.h5", tmp_path / "other.weights.h5"
@@ -71,7 +72,7 @@ def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, network_fi
         (str(text), "litert", "not a readable Keras .h5 file"),
         (str(other), "litert", "do not have the shapes"),
         (str(tmp_path / "archive.zip"), "litert", "neither a Keras .h5 file nor a MobileNetV2 model"),
-        (network_file, "tensorflow", "compiled for litert"),
+        (model_file, "tensorflow", "compiled for litert"),
     ]
     for given, engine, sentence in cases:
         with pytest.raises(UserError, match=sentence) as caught:
@@ -93,7 +94,7 @@ def test_a_model_is_no_bomb(tmp_path: Path, bomb: str) -> None:
 
 
 def _bomb(kind: str) -> bytes:
-    """Return a model that is small as a file, and would be 64 MiB and more in memory."""
+    """Return a model that is small as a file but would take 64 MiB or more in memory."""
     about = json.dumps({"engine": "tensorflow", "weights": "w", "weights_sha256": "0"})
     zeros, payload, out = bytes(2**26), io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(payload, "w", zipfile.ZIP_DEFLATED) as arrays:
@@ -109,8 +110,8 @@ def _bomb(kind: str) -> bytes:
     return out.getvalue()
 
 
-def test_weights_can_be_pinned_by_their_digest(network_file: str) -> None:
-    digest = hashlib.sha256(Path(network_file).read_bytes()).hexdigest()
-    assert weights.load(f"{network_file}#sha256={digest}", "litert") == weights.load(network_file, "litert")
+def test_weights_can_be_pinned_by_their_digest(model_file: str) -> None:
+    digest = hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
+    assert weights.load(f"{model_file}#sha256={digest}", "litert") == weights.load(model_file, "litert")
     with pytest.raises(UserError, match=f"their SHA-256 is {digest}, not 0"):
-        weights.load(f"{network_file}#sha256={'0' * 64}", "litert")
+        weights.load(f"{model_file}#sha256={'0' * 64}", "litert")

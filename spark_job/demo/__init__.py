@@ -1,4 +1,4 @@
-"""The demo's photos of fruit, drawn rather than downloaded: no network, no licence, the same bytes every time."""
+"""The demo's photos of fruit. They are drawn, so they need no download and no licence, and are the same every time."""
 
 from spark_job.demo.photos import draw
 

@@ -1,4 +1,4 @@
-"""What the fruit lies on, in linear light."""
+"""The backgrounds that the fruit lies on, in linear light."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Shape = tuple[int, int]
 
 
 def studio(rng: Rng, shape: Shape) -> Array:
-    """Return the white of a light box, a little darker to the corners."""
+    """Return the white of a light box, a little darker towards the corners."""
     down, over = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
     away = np.hypot(down[:, None] - np.float32(rng.uniform(-0.4, 0.2)), over[None, :])
     return mix(ink("#fbfbf9"), ink("#d5d6d8"), step(away, 0.3, 1.8))
@@ -52,7 +52,7 @@ def cloth(rng: Rng, shape: Shape) -> Array:
 
 
 def grass(rng: Rng, shape: Shape) -> Array:
-    """Return a lawn, blade by blade."""
+    """Return a lawn that is drawn blade by blade."""
     height, width = shape
     lawn = Image.new("RGB", (width, height), "#39591f")
     pen = ImageDraw.Draw(lawn)

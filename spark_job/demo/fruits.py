@@ -1,4 +1,4 @@
-"""The kinds of fruit: how each is drawn, from its parts."""
+"""The kinds of fruit, and how each is drawn from its parts."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,7 +33,7 @@ def around(patch: Patch, width: float, height: float) -> tuple[Array, Array]:
 
 
 def apple(scene: Scene, skin: Colour, blush: Colour, freckles: float) -> None:
-    """Draw an apple, streaked and freckled, with its stem and a leaf."""
+    """Draw an apple with streaks, freckles, its stem and a leaf."""
     patch = scene.patch()
     wide = scene.rng.uniform(0.98, 1.06)
     rho = patch.outline([0.74, 0.93, 1.04 * wide, wide, 0.95, 0.93, 0.86])
@@ -61,7 +61,7 @@ def avocado(scene: Scene) -> None:
 
 
 def banana(scene: Scene) -> None:
-    """Draw a hand of three bananas, more or less ripe."""
+    """Draw a bunch of three bananas, which are more or less ripe."""
     ripeness = scene.rng.uniform(0, 1)
     for turn, y, bend in ((-0.2, -0.3, 0.85), (0.02, -0.02, 1), (0.22, 0.3, 1.1)):
         patch = scene.patch(0, y + 0.2, turn + scene.rng.normal(0, 0.04), reach=1.1, scale=1.375)
@@ -112,7 +112,7 @@ def cherry(scene: Scene) -> None:
 
 
 def citrus(scene: Scene, radii: list[float], skin: Colour, flesh: Colour) -> None:
-    """Draw a whole fruit with its pores and, before it, one cut in half."""
+    """Draw a whole fruit with its pores, and half a fruit in front of it."""
     skin = scene.vary(skin, 0.04)
     whole = scene.patch(-0.3, -0.3, scene.rng.normal(1.3, 0.2), scale=0.92, reach=1.5)
     pores = whole.noise(90)
@@ -202,7 +202,7 @@ def pear(scene: Scene) -> None:
 
 
 def pineapple(scene: Scene) -> None:
-    """Draw a pineapple, crown first."""
+    """Draw a pineapple: the crown first, then the fruit."""
     for place in np.concatenate([np.linspace(-1, 1, 11), np.linspace(-0.75, 0.75, 8), np.linspace(-0.4, 0.4, 4)]):
         turn = -np.pi / 2 + place * 1.05 + scene.rng.normal(0, 0.06)
         length = scene.rng.uniform(1.05, 1.2) - 0.4 * abs(place)
@@ -219,7 +219,7 @@ def pineapple(scene: Scene) -> None:
 
 
 def strawberry(scene: Scene) -> None:
-    """Draw a strawberry, seeds and sepals."""
+    """Draw a strawberry with its seeds and sepals."""
     patch = scene.patch(0, 0.05, reach=1.35)
     rho = patch.outline([0.78, 0.93, 1.0, 0.93, 0.9, 0.98, 1.14])
     across, down = around(patch, 1.02, 1.3)
@@ -237,7 +237,7 @@ def strawberry(scene: Scene) -> None:
 
 
 def tomato(scene: Scene) -> None:
-    """Draw a tomato, its ribs and its green star."""
+    """Draw a tomato with its ribs and its green star."""
     patch = scene.patch()
     rho = patch.outline([0.8, 0.9, 1.0, 1.06, 0.98, 0.9, 0.86])
     ribs = np.cos(6 * np.arctan2(patch.x, (-patch.y - 0.42) * 2))
@@ -251,7 +251,7 @@ def tomato(scene: Scene) -> None:
 
 
 def watermelon(scene: Scene) -> None:
-    """Draw a slice of watermelon: rind first, then the cut face, then the seeds."""
+    """Draw a slice of watermelon: the rind first, then the cut face, then the seeds."""
     for y, face in ((-0.48, False), (-0.6, True)):
         patch = scene.patch(0, y, reach=1.4)
         radius = np.hypot(patch.x, patch.y) / 1.3
@@ -289,4 +289,4 @@ FRUITS: Mapping[str, tuple[float, Drawing]] = MappingProxyType(
         "Watermelon": (0.95, watermelon),
     }
 )
-"""Label -> how large it is drawn and how."""
+"""Label -> the zoom of the scene and the function that draws the fruit."""

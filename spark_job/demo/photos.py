@@ -1,4 +1,4 @@
-"""The demo's files: labelled folders of photos as the public sends them, a few of them broken."""
+"""The demo's files: one folder of photos per label, like uploads from the public, and two broken files."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -15,30 +15,31 @@ from spark_job.demo.scene import Scene
 SMALL = ((320, 320), (320, 320), (360, 270), (270, 360))
 LARGE, LARGE_UPRIGHT = (1600, 1200), (1200, 1600)
 SUFFIXES = {7: ".png", 17: ".JPG", 27: ".webp", 37: ".PNG"}
-"""What a few of 40 photos are saved as; the others are ``.jpg``."""
+"""The suffixes of a few of every 40 photos; the others are ``.jpg``."""
 
 
 def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
-    """Draw the photos that the folder lacks; leave those it has alone.
+    """Draw the photos that are missing from a folder, and leave the existing ones unchanged.
 
-    ``<folder>/<label>/<nn>.jpg``, mostly about 320 pixels square. As in real uploads, one in ten is larger than a
-    megapixel, a few are PNG or WebP or have an upper-case extension, a few lie on their side with an EXIF orientation,
-    and two cannot be read: ``Banana/cut-short.jpg``, half a JPEG, and ``Lemon/shopping-list.jpg``, a text.
+    The files are called ``<folder>/<label>/<nn>.jpg``. Most have about 320x320 pixels. As in real uploads, one in ten
+    is larger than a megapixel, a few are PNG or WebP or have an upper-case extension, and a few are stored sideways
+    with an EXIF orientation. Two files cannot be read: ``Banana/cut-short.jpg`` is half a JPEG, and
+    ``Lemon/shopping-list.jpg`` is a text.
 
     Parameters
     ----------
     folder
-        Where the labels' folders go; made if it is not there.
+        The folder for the folders of the labels; it is created if it does not exist.
     images_per_label
-        Photos of each kind of fruit, beside the two broken files.
+        The number of photos per kind of fruit, without the two broken files.
     seed
-        Equal seeds give equal bytes (with the same Pillow and NumPy). A photo depends on the seed, its label and its
-        number only, so a smaller set is a part of a larger one.
+        Equal seeds give equal bytes (with the same Pillow and NumPy). A photo depends only on the seed, its label and
+        its number, so a smaller set is a subset of a larger one.
 
     Returns
     -------
     int
-        How many files were written: 0 if all were there.
+        The number of files that were written: 0 if all existed.
     """
     written = 0
     for name, content in _files(images_per_label, seed):
@@ -46,18 +47,18 @@ def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
         if path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")  # an interrupted demo must not leave half a photo for good
-        part.write_bytes(content())
-        part.replace(path)
+        unfinished = path.with_name(path.name + ".part")  # an interrupted demo must not leave half a photo at the path
+        unfinished.write_bytes(content())
+        unfinished.replace(path)
         written += 1
     return written
 
 
 def _files(images_per_label: int, seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yield each file's path and what makes its bytes."""
+    """Yield each file's path and the function that returns its bytes."""
     for place, label in enumerate(FRUITS):
         for number in range(images_per_label):
-            turn = 73 * place + number  # spreads what is unusual evenly over the labels
+            turn = 73 * place + number  # spreads the unusual photos evenly over the labels
             suffix = SUFFIXES.get(turn % 40, ".jpg")
             yield f"{label}/{number:02d}{suffix}", partial(_photo, label, turn, [seed, place, number], suffix)
     yield "Banana/cut-short.jpg", partial(_half_a_photo, seed)
@@ -70,7 +71,7 @@ def _half_a_photo(seed: int) -> bytes:
 
 
 def _photo(label: str, turn: int, seed: list[int], suffix: str) -> bytes:
-    """Return the bytes of one photo; every tenth ``turn`` is large, every eightieth held on its side."""
+    """Return the bytes of one photo; every tenth ``turn`` is large, and every eightieth is stored sideways."""
     rng = np.random.default_rng(seed)
     large, sideways = turn % 10 == 5, turn % 80 == 25
     if large:

@@ -1,7 +1,8 @@
-"""A picture under way: shapes, light and paint.
+"""A picture that is being drawn: its shapes, light and paint.
 
-Every shape is a field ``rho`` over a patch of pixels: 0 in the middle, 1 at the edge. Its gradient says which way the
-surface leans and ``rho`` how far, so one field gives the edge, the shading and the highlight.
+Every shape is a field ``rho`` over a patch of pixels: 0 in the middle, 1 at the edge. The gradient of ``rho`` is the
+direction in which the surface leans, and ``rho`` is how far it leans. So one field gives the edge, the shading and the
+highlight.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from PIL import Image, ImageFilter
 
 Array = npt.NDArray[np.floating[Any]]
 Colour = Array
-"""Linear light: (3, 1, 1), or (3, height, width) where it changes from pixel to pixel."""
+"""Linear light, of shape (3, 1, 1), or (3, height, width) if it changes from pixel to pixel."""
 
 
 def ink(code: str) -> Colour:
@@ -24,7 +25,7 @@ def ink(code: str) -> Colour:
 
 
 def mix(one: Colour, other: Colour, share: Array | float) -> Colour:
-    """Blend from ``one`` (share 0, or below) to ``other`` (share 1, or above)."""
+    """Blend from ``one`` (a share of 0 or less) to ``other`` (a share of 1 or more)."""
     return one + (other - one) * np.clip(np.asarray(share, np.float32), 0, 1)
 
 
@@ -35,7 +36,7 @@ def step(value: Array, start: float, end: float) -> Array:
 
 
 def _eighth_power(value: Array) -> Array:
-    """Raise to the eighth by squaring, several times as fast as ``**``."""
+    """Raise to the eighth power by squaring, which is several times as fast as ``**``."""
     square: Array = value * value
     fourth = square * square
     return fourth * fourth
@@ -49,7 +50,11 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], rows: int, columns: 
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from (unit vector: right, down, to the viewer), its colour, and how much is everywhere."""
+    """The light of a scene.
+
+    ``direction`` is where the lamp is, as a unit vector (right, down, to the viewer). ``ambient`` is the amount of
+    light that comes from everywhere.
+    """
 
     direction: tuple[float, float, float]
     colour: Colour
@@ -57,7 +62,7 @@ class Light:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Light":
-        """Draw a light from above, left or right, between the white of noon and the yellow of a kitchen lamp."""
+        """Choose a light from the upper left or right, between the white of noon and the yellow of a kitchen lamp."""
         vector = np.array([rng.choice([-1, 1]) * rng.uniform(0.25, 0.7), rng.uniform(-0.75, -0.4), 0.75])
         x, y, z = vector / np.linalg.norm(vector)
         warmth = rng.uniform(-0.05, 0.13)
@@ -65,7 +70,7 @@ class Light:
         return cls((float(x), float(y), float(z)), tint * np.float32(rng.uniform(0.85, 1.15)), rng.uniform(0.26, 0.4))
 
     def fall_on(self, colour: Colour, across: Array, down: Array, gloss: float) -> Array:
-        """Return a surface of this colour, leaning by (across, down), in the lamp and the sky, with its highlight."""
+        """Return the lit colour, with its highlight, of a surface that leans by (across, down)."""
         x, y, z = (np.float32(value) for value in self.direction)
         up = np.sqrt(np.maximum(1 - across * across - down * down, 0))
         lamp = np.maximum((across * x + down * y + up * z) * np.float32(0.85) + np.float32(0.15), 0)
@@ -79,7 +84,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Patch:
-    """A window of the scene, with each pixel's place in the frame of the part painted there."""
+    """A window of the scene, with each pixel's coordinates relative to the part that is painted there."""
 
     scene: "Scene"
     rows: slice
@@ -98,11 +103,11 @@ class Patch:
         return noise(self.scene.rng, (height, width), cells, cells)
 
     def oval(self, width: float = 1, height: float = 1) -> Array:
-        """Return the field of an ellipse with these half axes."""
+        """Return the field of an ellipse with these semi-axes."""
         return np.hypot(self.x / width, self.y / height)
 
     def outline(self, radii: Sequence[float]) -> Array:
-        """Return the field of a shape given by its radius at even angles from its top to its bottom, both sides alike.
+        """Return the field of a symmetric shape from its radii at even angles between its top and its bottom.
 
         A sum of cosines passes through the radii, so the outline is smooth everywhere.
         """
@@ -113,9 +118,10 @@ class Patch:
         return self.oval() / np.interp(np.abs(self.angle), angles, profile).astype(np.float32)
 
     def limb(self, bend: float, widths: Sequence[float]) -> tuple[Array, Array, Array]:
-        """Return the field of a bent limb from x = -1 to 1, and the place along it and across it, both in [-1, 1].
+        """Return the field of a bent limb, and the place along it and across it, both in [-1, 1].
 
-        ``bend`` is the curvature (above 0: the ends rise), ``widths`` the half widths at even steps along it.
+        The limb reaches from x = -1 to 1. ``bend`` is its curvature (above 0: the ends rise). ``widths`` are its half
+        widths at even steps.
         """
         radius = 1 / bend
         side = np.sign(radius)
@@ -127,14 +133,14 @@ class Patch:
         return np.hypot(across, over), along, across
 
     def paint(self, rho: Array, colour: Colour, gloss: float = 0.3, dome: float = 1, bump: Array | float = 0) -> None:
-        """Paint a shape over what is there, which it shades where it touches.
+        """Paint a shape over the scene, and darken the scene close to its edge.
 
-        ``gloss`` is the highlight's strength; ``dome`` how far the surface leans at the edge (1: a ball, 0: flat, below
-        0: a hollow); ``bump`` a relief on top, in the scene's units.
+        ``gloss`` is the strength of the highlight. ``dome`` is how far the surface leans at the edge (1: a ball, 0:
+        flat, below 0: a hollow). ``bump`` is a relief on the surface, in the scene's units.
         """
         fall, run = np.gradient(rho)
         slope = np.sqrt(fall * fall + run * run) + np.float32(1e-6)
-        cover = np.clip((1 - rho) / slope + 0.5, 0, 1) * (rho < 1.5)  # not where the field breaks off, outside
+        cover = np.clip((1 - rho) / slope + 0.5, 0, 1) * (rho < 1.5)  # the field may have jumps further outside
         lean = np.minimum(rho, 1) * np.float32(dome) / slope
         across, down = run * lean, fall * lean
         if isinstance(bump, np.ndarray):
@@ -149,18 +155,18 @@ class Patch:
 
 
 class Scene:
-    """The fruit of one picture on nothing, until :meth:`photograph` puts it before a background.
+    """The fruit of one picture, without a background until :meth:`photograph` adds one.
 
-    Table are placed in units of about the fruit's radius, from its middle, x to the right and y down.
+    Parts are placed in units of about the fruit's radius, from its middle, with x to the right and y down.
 
     Parameters
     ----------
     size
         Width and height in pixels.
     rng
-        Where all chance comes from.
+        The source of all randomness.
     zoom
-        What to multiply the fruit's usual size by.
+        A factor for the usual size of the fruit.
     """
 
     def __init__(self, size: tuple[int, int], rng: np.random.Generator, zoom: float = 1) -> None:
@@ -176,7 +182,7 @@ class Scene:
     def patch(self, x: float = 0, y: float = 0, turn: float = 0, reach: float = 1.3, scale: float = 1) -> Patch:
         """Return the window around a part at (x, y), turned clockwise, with everything within ``reach`` of its middle.
 
-        ``scale`` is the part's own unit, in which ``reach`` and the patch's coordinates are.
+        ``scale`` is the unit of the part. ``reach`` and the coordinates of the patch are in this unit.
         """
         cosine, sine = np.cos(self.turn), np.sin(self.turn)
         column = self.centre[0] + self.unit * (x * cosine - y * sine)
@@ -198,22 +204,22 @@ class Scene:
         return self.patch(x + np.cos(turn) * half, y + np.sin(turn) * half, turn, reach=1.15, scale=half)
 
     def streaks(self, place: Array, count: int) -> Array:
-        """Return noise that depends on ``place`` only, ``count`` values in [0, 1] between -1 and 1."""
+        """Return noise in [0, 1] that depends only on ``place``; it has ``count`` values between -1 and 1."""
         return np.interp(place, np.linspace(-1, 1, count), self.rng.random(count)).astype(np.float32)
 
     def vary(self, colour: Colour, amount: float = 0.08) -> Colour:
-        """Return the colour a little off in hue and brightness, as one fruit is from the next."""
+        """Change the colour a little in hue and brightness, because fruits of one kind differ."""
         return colour * (1 + self.rng.normal(0, amount, (3, 1, 1))).clip(0.7, 1.3).astype(np.float32)
 
     def photograph(self, background: Array) -> Image.Image:
-        """Put the fruit before a background of linear light, with its shadow, and develop the picture."""
+        """Put the fruit and its shadow on a background of linear light, and return the picture."""
         picture = background * (self._unshaded() * (1 - self.cover)) + self.colour
         grain = self.rng.standard_normal(self.cover.shape, np.float32) * np.float32(self.rng.uniform(0.004, 0.014))
         developed = np.clip(np.sqrt(np.maximum(picture, 0)) + grain, 0, 1)
         return Image.fromarray(np.ascontiguousarray((developed * 255).astype(np.uint8).transpose(1, 2, 0)))
 
     def _unshaded(self) -> Array:
-        """Return the share of light left to the ground: a long soft shadow of the fruit, and a short dark one."""
+        """Return the share of light that reaches the ground around the long soft shadow and the short dark one."""
         height, width = self.cover.shape
         small = Image.fromarray((self.cover * 255).astype(np.uint8)).reduce(8)
         left: Array = np.ones((small.height, small.width), np.float32)

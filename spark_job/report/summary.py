@@ -19,7 +19,7 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     if manifest.rejected:
         lines["rejected"] = ", ".join(f"{count:,} {reason}" for reason, count in manifest.rejected.items())
     if manifest.retries:
-        lines["retries"] = f"{manifest.retries:,} reads were asked for again"
+        lines["retries"] = f"{manifest.retries:,} reads were repeated"
     lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"
     if pca.agreement_features is not None and pca.agreement_components is not None:
         lines["1-NN"] = f"{pca.agreement_features:.1%} agree on features, {pca.agreement_components:.1%} after PCA"

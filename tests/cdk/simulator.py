@@ -38,6 +38,8 @@ class Aws:
         What the job does, given these services and the name of the run.
     cluster_ended, step_ended
         EMR's reasons for the end of the cluster and for the failure of the step.
+    looks_until_ended
+        How often EMR still shows the cluster as terminating.
     calls
         All calls with their parameters.
     """
@@ -50,6 +52,7 @@ class Aws:
     job: Callable[["Aws", str], None] = lambda *_: None
     cluster_ended: dict[str, str] = field(default_factory=lambda: {"Code": "USER_REQUEST", "Message": "By request"})
     step_ended: dict[str, str] | None = None
+    looks_until_ended: int = 0
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __call__(self, resource: str, given: dict[str, Any]) -> Any:
@@ -96,7 +99,11 @@ class Aws:
         return {"Clusters": page} | ({"Marker": str(start + 2)} if rest else {})
 
     def _describeCluster(self, given: dict[str, Any]) -> dict[str, Any]:
-        return {"Cluster": {"Id": given["ClusterId"], "Status": {"StateChangeReason": self.cluster_ended}}}
+        state = "TERMINATED" if self.looks_until_ended == 0 else "TERMINATING"
+        self.looks_until_ended = max(0, self.looks_until_ended - 1)
+        return {
+            "Cluster": {"Id": given["ClusterId"], "Status": {"State": state, "StateChangeReason": self.cluster_ended}}
+        }
 
     def _listSteps(self, given: dict[str, Any]) -> dict[str, Any]:
         status = {"State": "FAILED"} | ({"FailureDetails": self.step_ended} if self.step_ended else {})

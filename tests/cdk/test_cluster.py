@@ -10,6 +10,11 @@ from tests.cdk.conftest import Synthesise
 from tests.cdk.template import ACCOUNT, REGION, Synthesised
 
 
+@pytest.fixture
+def own_key(synthesise: Synthesise) -> Synthesised:
+    return synthesise(Settings(disk_key="own"))
+
+
 def request(stack: Synthesised) -> dict[str, Any]:
     arguments: dict[str, Any] = stack.definition("Workflow")["States"]["Create cluster"]["Arguments"]
     return arguments
@@ -84,8 +89,26 @@ def test_driver_and_executors_see_the_environment(where: str) -> None:
     assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
 
 
-def test_disks_are_encrypted_and_metadata_asks_for_a_token(dev: Synthesised) -> None:
-    configuration = dev.one("AWS::EMR::SecurityConfiguration", "Security")["SecurityConfiguration"]
+@pytest.mark.parametrize("file", ["core-site", "spark-defaults"])
+def test_s3a_knows_the_region(file: str) -> None:
+    properties = cluster.configurations("eu-west-1", core_nodes=2, spot_nodes=0)[file]
+    assert {"fs.s3a.endpoint.region", "spark.hadoop.fs.s3a.endpoint.region"} & set(properties)
+    assert "eu-west-1" in properties.values()
+
+
+def test_by_default_there_is_no_key_and_nothing_that_needs_kms(dev: Synthesised) -> None:
+    assert dev.of("AWS::KMS::Key") == {}
+    assert dev.one("AWS::EMR::SecurityConfiguration", "Security")["SecurityConfiguration"] == {
+        "InstanceMetadataServiceConfiguration": {
+            "MinimumInstanceMetadataServiceVersion": 2,
+            "HttpPutResponseHopLimit": 1,
+        }
+    }
+    assert "kms" not in json.dumps(dev.template).lower()
+
+
+def test_an_own_key_encrypts_the_disks_and_can_be_reached(own_key: Synthesised) -> None:
+    configuration = own_key.one("AWS::EMR::SecurityConfiguration", "Security")["SecurityConfiguration"]
     disk = configuration["EncryptionConfiguration"]["AtRestEncryptionConfiguration"]["LocalDiskEncryptionConfiguration"]
     assert disk["EnableEbsEncryption"] is True
     assert disk["AwsKmsKey"].endswith("ClusterDiskKey")
@@ -100,8 +123,22 @@ def test_the_instance_profile_has_the_name_of_the_role(dev: Synthesised) -> None
     assert profile["Roles"] == [profile["InstanceProfileName"]] == [request(dev)["JobFlowRole"]]
 
 
-def test_the_disks_key_serves_ec2_and_this_account_only(dev: Synthesised) -> None:
-    (key,) = dev.of("AWS::KMS::Key").values()
+def test_the_nodes_reach_kms_for_the_own_key_only(own_key: Synthesised) -> None:
+    (endpoint,) = [it for it in own_key.of("AWS::EC2::VPCEndpoint").values() if it["VpcEndpointType"] == "Interface"]
+    assert endpoint["ServiceName"] == f"com.amazonaws.{REGION}.kms"
+    assert endpoint["PrivateDnsEnabled"] is True
+    assert len(endpoint["SubnetIds"]) == 1
+    (statement,) = endpoint["PolicyDocument"]["Statement"]
+    assert statement["Resource"].endswith("ClusterDiskKey")
+    assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": ACCOUNT}}
+    (group,) = endpoint["SecurityGroupIds"]
+    rules = [it for it in own_key.of("AWS::EC2::SecurityGroupIngress").values() if it["GroupId"] == group]
+    assert {rule["SourceSecurityGroupId"].split(".")[0] for rule in rules} == {"NetworkPrimary", "NetworkWorkers"}
+    assert {(rule["FromPort"], rule["ToPort"]) for rule in rules} == {(443, 443)}
+
+
+def test_the_disks_key_serves_ec2_and_this_account_only(own_key: Synthesised) -> None:
+    (key,) = own_key.of("AWS::KMS::Key").values()
     assert key["EnableKeyRotation"] is True
     (through,) = [it for it in key["KeyPolicy"]["Statement"] if it["Principal"] == {"AWS": "*"}]
     assert through["Condition"] == {

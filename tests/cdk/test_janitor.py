@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -51,6 +52,23 @@ def test_a_cluster_that_is_listed_late_is_ended_too(definition: dict[str, Any]) 
     aws._listClusters = late  # type: ignore[method-assign]  # a patch
     assert execute(definition, aws, STOPPED).status == "SUCCEEDED"
     assert [given["ClusterId"] for given in aws.named("elasticmapreduce:terminateCluster")] == ["j-3"]
+
+
+@pytest.mark.parametrize("as_number", [False, True])
+def test_the_creation_time_may_be_a_text_or_a_number(definition: dict[str, Any], *, as_number: bool) -> None:
+    clusters = [cluster("j-1", "fruits-dev-old", age=8), cluster("j-2", "fruits-dev-young", age=1)]
+    for one, age in zip(clusters, (8, 1), strict=True):
+        if as_number:
+            one["Status"]["Timeline"]["CreationDateTime"] = time.time() - age * 3600
+    aws = Aws(clusters=clusters)
+    assert execute(definition, aws, HOURLY).status == "FAILED"
+    assert names(aws) == ["fruits-dev-young"]
+
+
+def test_the_empty_input_ends_old_clusters(definition: dict[str, Any]) -> None:
+    aws = Aws(clusters=[cluster("j-1", "fruits-dev-old", age=8), cluster("j-2", "fruits-dev-young", age=1)])
+    assert execute(definition, aws, {}).error == "ClusterOutlivedItsRun"
+    assert names(aws) == ["fruits-dev-young"]
 
 
 def test_an_hour_without_old_clusters_takes_four_states(definition: dict[str, Any]) -> None:

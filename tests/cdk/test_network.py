@@ -18,12 +18,15 @@ def test_no_way_out_but_s3(dev: Synthesised) -> None:
 def test_the_endpoint_allows_own_buckets_and_package_repositories(dev: Synthesised) -> None:
     (endpoint,) = dev.of("AWS::EC2::VPCEndpoint").values()
     statements = {statement["Sid"]: statement for statement in endpoint["PolicyDocument"]["Statement"]}
-    assert set(statements) == {"PackageRepositories", "OwnBuckets"}
+    assert set(statements) == {"PackageRepositories", "LogsOfEmr", "OwnBuckets"}
     assert statements["PackageRepositories"]["Action"] == "s3:GetObject"
     assert statements["PackageRepositories"]["Resource"] == [
         f"arn:aws:s3:::al2023-repos-{REGION}-de612dc2/*",
         f"arn:aws:s3:::repo.{REGION}.emr.amazonaws.com/*",
     ]
+    assert statements["LogsOfEmr"]["Action"] == "s3:PutObject"
+    assert statements["LogsOfEmr"]["Resource"] == f"arn:aws:s3:::aws157-logs-prod-{REGION}/*"
+    assert "Condition" not in statements["LogsOfEmr"]
     assert statements["OwnBuckets"]["Condition"] == {"StringEquals": {"aws:PrincipalAccount": ACCOUNT}}
     own = {arn.split("/")[0].removeprefix("arn:aws:s3:::") for arn in statements["OwnBuckets"]["Resource"]}
     assert own == {"StorageData", "StorageResults", "StorageLogs", f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"}

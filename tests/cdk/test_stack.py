@@ -39,7 +39,7 @@ STATEFUL = {
 }
 SETTINGS = [
     Settings(),
-    Settings(stage="prod", email="fruits@example.com", monthly_budget=50),
+    Settings(stage="prod", email="fruits@example.com", monthly_budget=50, disk_key="own"),
     Settings(architecture="x86_64", engine="tensorflow", spot_nodes=4),
 ]
 
@@ -70,8 +70,12 @@ def allows(stack: Synthesised, role: str, action: str, resource: str, region: st
         (NODES, "s3:DeleteObject", f"{RESULTS}/runs/run-1/features/_temporary/0", {}),
         (NODES, "s3:PutObject", f"{LOGS}/emr/j-1/node/log.gz", {}),
         (WORKFLOW, "s3:ListBucket", DATA, {}),
-        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (NODES, "s3:ListBucketMultipartUploads", RESULTS, {}),
+        (NODES, "s3:ListMultipartUploadParts", f"{RESULTS}/runs/run-1/features/part-0.parquet", {}),
+        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/next.zip", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/summary.json", {}),
         (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/_failed.json", {}),
+        (WORKFLOW, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, {}),
         (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
         (WORKFLOW, "elasticmapreduce:AddJobFlowSteps", CLUSTER, OURS),
         (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
@@ -104,7 +108,9 @@ def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, key
         (NODES, "s3:GetObject", f"{LOGS}/access/data/log", {}),
         (NODES, "s3:PutObject", f"{LOGS}/access/data/log", {}),
         (NODES, "s3:GetObject", "arn:aws:s3:::somebody-elses/secret", {}),
-        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/other.zip", {}),
+        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-other-assets-{ACCOUNT}-{REGION}/other.zip", {}),
+        (NODES, "s3:PutObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/other.zip", {}),
+        (NODES, "s3:ListBucket", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}", {}),
         (NODES, "s3:PutBucketPolicy", DATA, {}),
         (NODES, "elasticmapreduce:RunJobFlow", "*", {}),
         (NODES, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
@@ -121,6 +127,9 @@ def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, key
         ),
         (WORKFLOW, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
         (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/features/part-0.parquet", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/summary.json", {}),
+        (JANITOR, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, OURS),
         (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
         (WORKFLOW, "s3:DeleteObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
         (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {}),

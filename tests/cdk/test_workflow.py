@@ -23,14 +23,14 @@ def definition(dev: Synthesised) -> dict[str, Any]:
 
 def publish(aws: Aws, run: str, started: float | None = None, weights: str = "imagenet") -> None:
     """Write what a successful job writes."""
-    manifest = {
+    summary = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started or time.time() + 1)),
         "counts": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
         "pca": {"components": 3, "variance_kept": 0.96},
         "images_per_second": 12.5,
         "model": {"weights": weights},
     }
-    aws.results[f"runs/{run}/manifest.json"] = json.dumps(manifest)
+    aws.results[f"runs/{run}/summary.json"] = json.dumps(summary)
 
 
 def write_failure(aws: Aws, run: str) -> None:
@@ -69,6 +69,7 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
         "elasticmapreduce:createCluster",
         "elasticmapreduce:addStep",
         "elasticmapreduce:terminateCluster",
+        "emr:describeCluster",
         "s3:getObject",
     ]
     assert aws.clusters == []
@@ -113,6 +114,15 @@ def test_an_image_is_found_on_a_later_page_and_in_any_case(definition: dict[str,
     aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(250)] + [f"photos/z/{name}"])
     assert run(definition, aws).status == "SUCCEEDED"
     assert len(aws.named("s3:listObjectsV2")) == 3
+
+
+def test_an_empty_page_is_not_the_last_one(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["photos/1.jpg"])
+    pages = iter([{"IsTruncated": True, "KeyCount": 0}])
+    listed = aws._listObjectsV2
+    aws._listObjectsV2 = lambda given: next(pages, None) or listed(given)  # type: ignore[method-assign]  # a patch
+    assert run(definition, aws).status == "SUCCEEDED"
+    assert [given["StartAfter"] for given in aws.named("s3:listObjectsV2")] == ["photos/", "photos/"]
 
 
 def test_the_whole_bucket_can_be_the_input(definition: dict[str, Any]) -> None:
@@ -189,6 +199,37 @@ def test_a_cluster_that_cannot_be_ended_after_success_raises_an_alarm_and_keeps_
     assert len(aws.named("elasticmapreduce:terminateCluster")) == 6
 
 
+def test_an_execution_ends_after_its_cluster(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, looks_until_ended=3)
+    execution = run(definition, aws)
+    assert (execution.status, execution.output["warnings"]) == ("SUCCEEDED", [])
+    assert [name for name, _ in aws.calls][-5:] == [*4 * ["emr:describeCluster"], "s3:getObject"]
+    assert execution.states.count("Wait for the cluster's end") == 3
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_cluster_that_does_not_end_is_left_to_the_janitor(definition: dict[str, Any], published: bool) -> None:
+    short = json.loads(json.dumps(definition).replace(f"$end_looks < {workflow._MAX_END_LOOKS}", "$end_looks < 4"))
+    aws = Aws(job=publish if published else write_failure, looks_until_ended=99)
+    if not published:
+        aws.fails["elasticmapreduce:addStep"] = FAILED
+    execution = run(short, aws)
+    warning = "The cluster j-NEW was told to terminate, but had not ended 10 minutes later; the janitor was called."
+    assert [given["Input"] for given in aws.named("states:startExecution")] == [{"run": "run-1", "alarm": True}]
+    if published:
+        assert execution.output["warnings"] == [warning]
+    else:
+        assert execution.cause.startswith("7 % of the images were rejected. ")
+        assert execution.cause.endswith(warning)
+
+
+def test_a_cluster_that_emr_does_not_describe_is_left_to_the_janitor(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, fails={"emr:describeCluster": FAILED})
+    execution = run(definition, aws)
+    assert execution.output["warnings"] == ["The cluster j-NEW may not have ended; the janitor was called. (It broke.)"]
+    assert len(aws.named("states:startExecution")) == 1
+
+
 def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition: dict[str, Any]) -> None:
     fails = dict.fromkeys(
         ("elasticmapreduce:addStep", "elasticmapreduce:terminateCluster", "states:startExecution"), FAILED
@@ -204,25 +245,24 @@ def test_a_published_run_succeeds_although_its_step_failed(definition: dict[str,
     assert execution.output["warnings"] == ["The run published its results. After that, an error occurred: It broke."]
 
 
-def test_the_manifest_of_an_older_run_of_the_same_name_does_not_count(definition: dict[str, Any]) -> None:
+def test_the_summary_of_an_older_run_of_the_same_name_does_not_count(definition: dict[str, Any]) -> None:
     aws = Aws(fails={"elasticmapreduce:addStep": FAILED})
     publish(aws, "run-1", started=time.time() - 3600)
     assert run(definition, aws).error == "JobFailed"
 
 
-def test_no_manifest_is_no_run(definition: dict[str, Any]) -> None:
+def test_no_summary_is_no_run(definition: dict[str, Any]) -> None:
     execution = run(definition, Aws())
-    assert execution.error == "NoManifest"
-    assert execution.cause.startswith("The job succeeded but wrote no manifest.")
+    assert execution.error == "NoSummary"
+    assert execution.cause.startswith("The job succeeded but wrote no summary.")
 
 
-@pytest.mark.parametrize("error", ["States.DataLimitExceeded", "S3.AccessDeniedException"])
-def test_a_manifest_that_cannot_be_read_loses_no_result(definition: dict[str, Any], error: str) -> None:
-    execution = run(definition, Aws(job=publish, fails={"s3:getObject": AwsError(error, "")}))
+def test_a_summary_that_cannot_be_read_loses_no_result(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=publish, fails={"s3:getObject": AwsError("S3.AccessDeniedException", "")}))
     assert execution.status == "SUCCEEDED"
     assert execution.output["images"] is None
     assert execution.output["warnings"] == [
-        "The state machine could not read the manifest; the key manifest says where it is."
+        "The state machine could not read the summary; the counts are in the manifest."
     ]
 
 

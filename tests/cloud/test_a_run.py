@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.cloud.conftest import SETTINGS
 from tests.cloud.deployed import Deployed, Execution
 from tests.conftest import DATA
 from tests.local_aws import cdk
+from tests.local_aws.plugin import steps
 
 _ADDED, _DELETED = "photos/Quince/1.jpg", "photos/Banana/00.jpg"
 
@@ -78,6 +80,30 @@ def test_the_logs_are_in_the_log_bucket(dev: Deployed) -> None:
     assert b"Exit code 0" in gzip.decompress(dev.read(dev.logs, step) or b"")
     (driver,) = [key for key in dev.keys(dev.logs, "emr/") if key.endswith("_000001/stdout.gz")]
     assert b"speed " in gzip.decompress(dev.read(dev.logs, driver) or b"")
+
+
+@pytest.mark.usefixtures("first")
+def test_the_step_gets_what_the_state_machine_sent_and_little_else(dev: Deployed) -> None:
+    description = dev.aws.client("stepfunctions").describe_state_machine(stateMachineArn=dev.machine)
+    create = json.loads(description["definition"])["States"]["Create cluster"]["Arguments"]
+    files = {one["Classification"]: one["Properties"] for one in create["Configurations"]}
+    assert set(files) == {"core-site", "spark-defaults"}
+    settings = {f"spark.hadoop.{name}": value for name, value in files["core-site"].items()} | files["spark-defaults"]
+    application_master = "spark.yarn.appMasterEnv."
+    variables = {
+        name.removeprefix(application_master): value
+        for name, value in settings.items()
+        if name.startswith(application_master)
+    }
+    given = json.loads((dev.aws.folder / "steps" / "first.json").read_text())
+    for sent, got, added in (
+        (settings, given["settings"], steps.ADDED_SETTINGS),
+        (variables, given["environment"], steps.ADDED_VARIABLES),
+    ):
+        assert got | sent == got
+        more = {re.sub(r"(\.mounttable)\..*", r"\1", name) for name in set(got) - set(sent)}
+        assert more <= set(added)
+        assert not [name for name in added if "region" in name.lower()]
 
 
 @pytest.mark.usefixtures("first")

@@ -105,6 +105,7 @@ def running() -> Iterator[LocalAws]:
     port, nodes_port = _free_ports(2)
     aws = LocalAws(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{nodes_port}", folder)
     (folder / "drivers").mkdir()
+    (folder / "steps").mkdir()
     venv.create(folder / "python", with_pip=False, symlinks=True)  # Python without packages, as on a node
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(

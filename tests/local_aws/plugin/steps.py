@@ -1,9 +1,12 @@
 """Runs a step as EMR does: spark-submit runs in its own container, with the role of the node only.
 
 A folder replaces YARN: each archive is unpacked there under its name, the driver starts there, and Spark runs in local
-mode with two cores. Everything else comes from the state machine: the arguments, the ``spark-defaults`` of the cluster,
-and the environment of YARN's containers. Python has no packages: they come from the archive, and pyspark comes from the
-zip files of Spark.
+mode with two cores. Everything else comes from the state machine: the arguments, the configuration of the cluster, and
+the environment of YARN's containers. Python has no packages: they come from the archive, and pyspark comes from the zip
+files of Spark.
+
+The local AWS sets nothing that the deployment needs and does not send. `ADDED_VARIABLES` and `ADDED_SETTINGS` list
+what it adds, with a reason each. A test compares what a step gets with what the state machine sent and these lists.
 
 Spark itself reads and writes ``s3://`` in one of two ways:
 
@@ -15,6 +18,7 @@ Spark itself reads and writes ``s3://`` in one of two ways:
 
 import argparse
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -27,13 +31,40 @@ from typing import Any
 
 import pyspark
 from botocore.exceptions import ClientError
-from ministack.core.responses import get_region
 
 from tests.local_aws.plugin import roles
 from tests.local_aws.plugin.control import faults
 from tests.local_aws.plugin.metadata import Metadata
 from tests.local_aws.plugin.stage import Stage
 
+#: The environment variables that a step gets in addition.
+ADDED_VARIABLES = {
+    "PATH": "this machine's programs, and the Python of the cluster",
+    "HOME": "a folder of this machine",
+    "JAVA_HOME": "EMR sets it; Java is elsewhere on this machine",
+    "SPARK_HOME": "EMR sets it; Spark is elsewhere on this machine",
+    "SPARK_LOCAL_IP": "there is no other machine",
+    "LANG": "EMR's nodes have it",
+    "JAVA_TOOL_OPTIONS": "this machine's certificates, if it needs its own to download the S3 connector",
+    "AWS_ENDPOINT_URL": "the local AWS is at another address",
+    "AWS_ALLOW_HTTP": "the local AWS answers without TLS there",
+    "AWS_METADATA_ENDPOINT": "the metadata service is at another address (obstore)",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT": "the metadata service is at another address (boto3)",
+}
+#: The settings of Spark that a step gets in addition.
+ADDED_SETTINGS = {
+    "spark.ui.enabled": "nobody looks, and it takes seconds to start",
+    "spark.sql.shuffle.partitions": "there are two cores",
+    "spark.driver.extraJavaOptions": "a JVM that starts fast, and the address of the metadata service",
+    "spark.hadoop.fs.s3.impl": "EMR maps s3:// to S3A",
+    "spark.jars.packages": "EMR's nodes have S3A",
+    "spark.jars.ivy": "the cache of downloaded jars",
+    "spark.hadoop.fs.s3a.endpoint": "the local AWS is at another address",
+    "spark.hadoop.fs.s3a.path.style.access": "the local AWS has no host name for each bucket",
+    "spark.hadoop.fs.s3a.aws.credentials.provider": "EMR sets the provider that asks the metadata service",
+    "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "the view of a folder, in place of S3A",
+    "spark.hadoop.fs.viewfs.mounttable": "the view of a folder, in place of S3A; one per bucket",
+}
 _SPARK = Path(pyspark.__file__).parent
 _APP_MASTER = "spark.yarn.appMasterEnv."
 _unpacking = threading.Lock()
@@ -48,12 +79,9 @@ class Node:
         self.cluster_id, self.role = cluster["Id"], role
         self._source = cluster["ClusterArn"]
         self.log_uri = f"{given['LogUri'].rstrip('/')}/{self.cluster_id}/"
-        self.defaults = {
-            name: value
-            for configuration in given.get("Configurations", [])
-            if configuration["Classification"] == "spark-defaults"
-            for name, value in configuration["Properties"].items()
-        }
+        files = {one["Classification"]: one["Properties"] for one in given.get("Configurations", [])}
+        hadoop = {f"spark.hadoop.{name}": value for name, value in files.get("core-site", {}).items()}
+        self.defaults = hadoop | files.get("spark-defaults", {})
         self.metadata = Metadata(role, self.credentials)
         self.folder = Path(os.environ["LOCAL_AWS_FOLDER"], "nodes", self.cluster_id)
 
@@ -72,7 +100,7 @@ class Step:
 
     def __init__(self, node: Node, record: Json) -> None:
         self._node = node
-        self._arguments = record["Config"]["Args"]
+        self._name, self._arguments = record["Name"], record["Config"]["Args"]
         self._container: Path = node.folder / record["Id"]
         self._stage = node.folder / "stage"
         self.logs = f"{node.log_uri}steps/{record['Id']}/"
@@ -110,6 +138,8 @@ class Step:
         main = self._fetch(options.application[0])
         settings = self._container / "spark-defaults.conf"
         settings.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()))
+        given = {"environment": self._environment(), "settings": self._settings()}
+        Path(os.environ["LOCAL_AWS_FOLDER"], "steps", f"{self._name}.json").write_text(json.dumps(given))
         stages = [] if _by_s3a() else [Stage(self._stage / name, name, self._s3) for name in self._buckets()]
         command = [
             *(str(_SPARK / "bin" / "spark-submit"), "--master", "local[2]", "--properties-file", str(settings)),
@@ -208,7 +238,6 @@ class Step:
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
             "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.InstanceProfileCredentialsProvider",
             "spark.hadoop.fs.s3a.endpoint": os.environ["LOCAL_AWS_NODES_URL"],
-            "spark.hadoop.fs.s3a.endpoint.region": get_region(),
             "spark.hadoop.fs.s3a.path.style.access": "true",
         }
 
