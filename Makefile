@@ -9,7 +9,7 @@ LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 -
 
 help: ## Show this list
 	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
-		printf '  make %-12s %s\n' "$${target%:}" "$${rest#*## }";; esac;; esac; done < Makefile
+		printf '  make %-13s %s\n' "$${target%:}" "$${rest#*## }";; esac;; esac; done < Makefile
 
 demo: .venv/.user ## Draw photos, run the job on them, and print the path of the report
 	@.venv/bin/fruits demo
@@ -51,12 +51,15 @@ clean: ## Remove everything that the other targets made, including the virtual e
 	@touch $@
 
 # The cloud targets. npm installs the CDK command that package-lock.json pins; the command runs on the Node of .venv.
-.PHONY: synth
+.PHONY: synth check-account
 CDK := .venv/bin/node node_modules/aws-cdk/bin/cdk
 
 synth: node_modules/.package-lock.json ## Write the CloudFormation template and the job's bundle to cdk.out
 	@$(CDK) synth --quiet --context weights=imagenet,random
 	@echo 'The template is cdk.out/fruits-dev.template.json.'
+
+check-account: .venv/.user ## Ask AWS whether a deployment would work; nothing is changed (C='-c stage=prod' for settings)
+	@$(RUN) cdk_app.check_account $(C)
 
 node_modules/.package-lock.json: package-lock.json .venv/.user
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null

@@ -45,7 +45,7 @@ def test_the_walkthrough_runs_from_top_to_bottom(
 def test_all_outputs_are_saved_in_order(saved: Any) -> None:
     assert [cell.execution_count for cell in _code(saved)] == list(range(1, len(_code(saved)) + 1))
     assert {kind for cell in _code(saved) for kind in _kinds(cell)} == {"stdout", "display_data", "execute_result"}
-    assert "random ones" not in str([cell.outputs for cell in _code(saved)])
+    assert "random weights" not in str([cell.outputs for cell in _code(saved)])
 
 
 def test_the_notebook_is_small_and_contains_no_local_paths(saved: Any) -> None:
