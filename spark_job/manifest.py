@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from spark_job.settings import Engine
@@ -72,7 +72,8 @@ class Manifest:
     """One published run.
 
     Times are UTC, in ISO 8601. ``seconds`` is by stage, in the order of the stages. ``retries`` counts the reads of
-    photos that had to be repeated.
+    photos that had to be repeated. ``reused`` is the number of reused photos by the run that they came from, and
+    ``reused_from`` is the run that gave most of them.
     """
 
     run_id: str
@@ -91,6 +92,7 @@ class Manifest:
     versions: dict[str, str]
     reused_from: str | None
     retries: int = 0
+    reused: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

@@ -21,12 +21,16 @@ _IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a 
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run. Each is either in ``new`` (PHOTOS_SCHEMA) or in ``reused`` (FEATURES_SCHEMA)."""
+    """The images of a run. Each is either in ``new`` (PHOTOS_SCHEMA) or in ``reused`` (FEATURES_SCHEMA).
+
+    ``reused_from`` is the number of reused images by the id of the run that computed or copied them before.
+    """
 
     new: DataFrame
     reused: DataFrame | None
     found: int
     to_compute: int
+    reused_from: dict[str, int]
 
 
 def check(store: Store) -> list[str]:
@@ -78,14 +82,14 @@ def label_of(path: str) -> str | None:
 
 
 def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
-    """Compare the images with the features of an earlier run.
+    """Compare the images with the features of earlier runs.
 
     Parameters
     ----------
     photos
         From :func:`list_images`. The result is cached, so that every stage sees the same listing.
     earlier
-        The ``features`` table of the run to reuse, or None.
+        The ``features`` tables of the runs to reuse, with the column ``run_id``, or None.
 
     Raises
     ------
@@ -93,18 +97,19 @@ def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
         If there is no image.
     """
     columns = photos.columns
-    is_new = F.lit(True)
-    if earlier:
-        known = earlier.select(*_IDENTITY).distinct()  # a task that ran twice may have written an image twice
-        photos = photos.join(known.withColumn("known", F.lit(True)), _IDENTITY, "left")
-        is_new = F.col("known").isNull()
-    photos = photos.select(*columns, is_new.alias("is_new"))
+    if earlier:  # several runs, or a task that ran twice, may have written an image; one of them gives it
+        known = earlier.groupBy(*_IDENTITY).agg(F.min("run_id").alias("run_id"))
+        photos = photos.join(known, _IDENTITY, "left").select(*columns, "run_id")
+    else:
+        photos = photos.withColumn("run_id", F.lit(None).cast("string"))
     photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
-    found, to_compute = photos.agg(F.count("*"), F.count_if("is_new")).collect()[0]
-    if not found:
+    counts = {row["run_id"]: row["count"] for row in photos.groupBy("run_id").count().collect()}
+    to_compute = counts.pop(None, 0)
+    if not to_compute and not counts:
         raise UserError(
             f"There is no image in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
         )
-    new = photos.filter("is_new").drop("is_new")
-    reused = earlier.join(photos.filter("not is_new").select(_IDENTITY), _IDENTITY, "left_semi") if earlier else None
-    return Plan(new, reused, found, to_compute)
+    new = photos.filter("run_id is null").drop("run_id")
+    chosen = photos.filter("run_id is not null").select(*_IDENTITY, "run_id")
+    reused = earlier.join(chosen, [*_IDENTITY, "run_id"], "left_semi") if earlier and counts else None
+    return Plan(new, reused, to_compute + sum(counts.values()), to_compute, dict(sorted(counts.items())))

@@ -17,7 +17,6 @@ from spark_job.features import FeatureTask
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.moments import FittedPca, check_count
 from spark_job.network import MOBILENET_V2, Network, weights
-from spark_job.network.model import CompiledNetwork
 from spark_job.plan import Plan
 from spark_job.progress import Stages
 from spark_job.report import page
@@ -60,10 +59,10 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     with stages.stage("spark"):
         spark = session.start(output.uri)
     with stages.stage("plan"):
-        earlier = None if settings.recompute else _reusable(output, model)
-        todo = _plan(spark, source, output, earlier)
+        earlier = [] if settings.recompute else runs.reusable(output, model.digest)
+        todo = _plan(spark, source, earlier)
         check_count(settings.components, todo.found, network.feature_count)
-        folder.claim(_iso(started))
+        folder.claim(_iso(started), model.digest)
     task = FeatureTask.prepare(spark, source.uri, model)
     with stages.stage("features", todo.to_compute, lambda: task.done.value):
         rejected = _compute(todo, task, folder, settings.max_rejected)
@@ -83,7 +82,8 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
         versions=_versions(spark),
-        reused_from=earlier,
+        reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
+        reused=todo.reused_from,
         retries=task.retries.value,
     )
     ratios = reduced.fitted.explained_variance_ratio.tolist()
@@ -91,24 +91,17 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     return manifest
 
 
-def _reusable(output: Store, model: CompiledNetwork) -> str | None:
-    """Return the id of the last published run if this run would compute the same features, in the same columns."""
-    last = runs.latest(output)
-    if last is None or last.model.digest != model.digest:
-        return None
-    is_current = RunFolder(output, last.run_id).features_schema == tables.FEATURES_SCHEMA_VERSION
-    return last.run_id if is_current else None
-
-
-def _plan(spark: SparkSession, source: Store, output: Store, earlier: str | None) -> Plan:
+def _plan(spark: SparkSession, source: Store, earlier: list[RunFolder]) -> Plan:
     photos = plan.list_images(spark, source)
-    known = _read(spark, RunFolder(output, earlier), runs.FEATURES, tables.FEATURES_SCHEMA) if earlier else None
-    return plan.make(photos, known, source)
+    if not earlier:
+        return plan.make(photos, None, source)
+    run_id = F.regexp_extract("_metadata.file_path", f"/{runs.RUNS}/([^/]+)/{runs.FEATURES}/", 1).alias("run_id")
+    return plan.make(photos, _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id), source)
 
 
-def _read(spark: SparkSession, folder: RunFolder, name: str, schema: pa.Schema) -> DataFrame:
-    """Return a table of a run. Without the schema, Spark would start a job to find it."""
-    return spark.read.schema(from_arrow_schema(schema)).parquet(folder.uri(name))
+def _read(spark: SparkSession, name: str, schema: pa.Schema, *folders: RunFolder) -> DataFrame:
+    """Return a table of one or several runs. Without the schema, Spark would start a job to find it."""
+    return spark.read.schema(from_arrow_schema(schema)).parquet(*(folder.uri(name) for folder in folders))
 
 
 def _compute(todo: Plan, task: FeatureTask, folder: RunFolder, max_rejected: float) -> dict[str, int]:
@@ -134,7 +127,7 @@ def _check_rejected(reasons: dict[str, int], found: int, allowed: float, folder:
 
 def _count(spark: SparkSession, folder: RunFolder) -> tuple[dict[str, int], int, int]:
     """Count the photos of the features table: by label, computed, reused. A photo that is there twice counts once."""
-    table = _read(spark, folder, runs.FEATURES, tables.FEATURES_SCHEMA)
+    table = _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, folder)
     label = F.coalesce("label", F.lit("")).alias("label")
     is_reused = F.col("_metadata.file_name").startswith(features.REUSED_PREFIX).alias("is_reused")
     rows = table.select("path", label, is_reused).distinct().groupBy("label", "is_reused").count().collect()
@@ -191,7 +184,7 @@ def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaReco
 
 
 def _examples(spark: SparkSession, folder: RunFolder) -> list[page.RejectedImage]:
-    table = _read(spark, folder, runs.REJECTED, tables.REJECTED_SCHEMA)
+    table = _read(spark, runs.REJECTED, tables.REJECTED_SCHEMA, folder)
     rows = table.orderBy("reason", "path").limit(_REJECTED_SHOWN).collect()
     return [page.RejectedImage(row.path, row.reason, row.detail) for row in rows]
 

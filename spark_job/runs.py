@@ -15,6 +15,7 @@
 
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ MODEL_STAGES = ("centre", "pca")
 """The uids of the stages of the saved ``PipelineModel``. Spark makes folder names of them."""
 
 _POINTER_ATTEMPTS = 20
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,25 @@ class RunFolder:
         """Return a table of the run, such as ``features``."""
         return Table(self.output.uri, f"{self.path}/{name}")
 
-    def claim(self, started: str) -> None:
+    def claim(self, started: str, model_digest: str) -> None:
         """Take the run's id. Nobody can take it again; an id without a manifest belongs to a run that died.
 
         Parameters
         ----------
-        started
-            As in the manifest.
+        started, model_digest
+            As in the manifest. Later runs read them to decide whether they can reuse the features of this run.
 
         Raises
         ------
         UserError
             If the id is taken, or the output cannot be written.
         """
-        marker = {"run_id": self.run_id, "started": started, "features_schema": tables.FEATURES_SCHEMA_VERSION}
+        marker = {
+            "run_id": self.run_id,
+            "started": started,
+            "model_digest": model_digest,
+            "features_schema": tables.FEATURES_SCHEMA_VERSION,
+        }
         try:
             self.output.create(f"{self.path}/{STARTED}", json.dumps(marker).encode())
         except FileExistsError as error:
@@ -98,11 +105,21 @@ class RunFolder:
         except FileNotFoundError:
             return False
 
-    @property
-    def features_schema(self) -> int:
-        """The version of the features table; 0 if the run's marker cannot be read."""
+    def has_features_of(self, model_digest: str) -> bool:
+        """Return whether the run's features are those that this version computes with a model.
+
+        The marker decides, because a run that died has nothing else. The markers of the first versions do not name the
+        model, so there the manifest decides.
+        """
         marker = self._marker()
-        return int(marker.get("features_schema", 1)) if marker else 0  # the first versions did not write it
+        if not marker or marker.get("features_schema", 1) != tables.FEATURES_SCHEMA_VERSION:
+            return False
+        if "model_digest" in marker:
+            return bool(marker["model_digest"] == model_digest)
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            manifest = Manifest.from_json(self.output.read(f"{self.path}/{MANIFEST}").data)
+            return manifest.model.digest == model_digest
+        return False
 
     def _marker(self) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError, ValueError):
@@ -187,6 +204,27 @@ def latest(output: Store) -> Manifest | None:
         raise UserError(
             f"The last run in {output.uri} cannot be read ({error}). Give another output, or delete its {LATEST}."
         ) from error
+
+
+def reusable(output: Store, model_digest: str) -> list[RunFolder]:
+    """Return the runs whose features a new run can reuse: the last published run, and all runs that are not published.
+
+    A run that died has written complete files only, so its features are as good as those of a published run. This also
+    holds for a run in progress.
+    """
+    last = latest(output)
+    known: list[RunFolder] = []
+    with contextlib.suppress(FileNotFoundError):  # a new output has no runs
+        known = [RunFolder(output, run_id) for run_id in output.folders(RUNS)]
+
+    def is_candidate(folder: RunFolder) -> bool:
+        is_last = last is not None and folder.run_id == last.run_id
+        return (is_last or not folder.is_published) and folder.has_features_of(model_digest)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        chosen = [folder for folder, fits in zip(known, pool.map(is_candidate, known), strict=True) if fits]
+        has_files = pool.map(lambda folder: bool(folder.table(FEATURES).names()), chosen)
+        return [folder for folder, fits in zip(chosen, has_files, strict=True) if fits]
 
 
 def find(uri: str) -> tuple[Store, Manifest]:

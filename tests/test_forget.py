@@ -26,7 +26,7 @@ def _at(hours_ago: float) -> str:
 
 def _publish(output: Store, run_id: str, started: str) -> None:
     folder = RunFolder(output, run_id)
-    folder.claim(started)
+    folder.claim(started, "1" * 64)
     output.write(f"{folder.path}/features/part-0.parquet", b"12345")
     folder.publish(dataclasses.replace(MANIFEST, run_id=run_id, started=started), "<html>")
 
@@ -63,10 +63,10 @@ def test_the_latest_run_and_runs_that_may_be_in_progress_stay(
 def test_what_is_removed_is_gone_and_counted(output: Store) -> None:
     for number in range(3):
         _publish(output, f"run-{number}", f"2026-11-2{number}T05:00:00+00:00")
-    RunFolder(output, "died").claim("2026-01-01T00:00:00+00:00")
+    RunFolder(output, "died").claim("2026-01-01T00:00:00+00:00", "1" * 64)
     size = len(output.read("runs/died/_started.json").data)
     output.write("runs/died/features/_temporary/0/part-0.parquet", b"123")
-    RunFolder(output, "run-22").claim("2126-01-01T00:00:00+00:00")
+    RunFolder(output, "run-22").claim("2126-01-01T00:00:00+00:00", "1" * 64)
     gone = forget(output, [], keep=1)
     assert {run.run_id for run in gone} == {"run-0", "run-1", "died"}
     died = next(what for run, what in gone.items() if run.run_id == "died")
@@ -89,7 +89,7 @@ def test_any_run_but_the_latest_can_be_removed_by_its_id(output: Store) -> None:
 
 
 def test_nothing_is_removed_without_a_published_run(output: Store) -> None:
-    RunFolder(output, "one").claim("2026-01-01T00:00:00+00:00")
+    RunFolder(output, "one").claim("2026-01-01T00:00:00+00:00", "1" * 64)
     with pytest.raises(UserError, match="no published run"):
         forget(output, ["one"], keep=1)
     assert output.folders("runs") == ["one"]

@@ -17,6 +17,11 @@ def _fill(folder: Path, names: Sequence[str]) -> None:
         (folder / name).write_bytes(name.encode())
 
 
+def _of_run(photos: DataFrame, run_id: str) -> DataFrame:
+    """Return the features table of a run on these photos."""
+    return photos.withColumn("features", F.array(F.lit(1.0))).withColumn("run_id", F.lit(run_id))
+
+
 def _rows(table: DataFrame) -> list[tuple[str, str | None, int]]:
     return sorted((row.path, row.label, row["size"]) for row in table.collect())
 
@@ -56,7 +61,7 @@ def test_an_input_without_images_is_refused(spark: SparkSession, tmp_path: Path)
 def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Path) -> None:
     _fill(tmp_path, ["A/same.jpg", "A/gone.jpg", "A/longer.jpg", "A/touched.jpg"])
     store = open_store(str(tmp_path))
-    earlier = plan.list_images(spark, store).withColumn("features", F.array(F.lit(1.0))).persist()
+    earlier = _of_run(plan.list_images(spark, store), "first").persist()
     earlier.count()
     (tmp_path / "A/gone.jpg").unlink()
     (tmp_path / "A/longer.jpg").write_bytes(b"much longer than before")
@@ -64,7 +69,7 @@ def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Pa
     _fill(tmp_path, ["A/added.jpg"])
 
     made = plan.make(plan.list_images(spark, store), earlier, store)
-    assert (made.found, made.to_compute) == (4, 3)
+    assert (made.found, made.to_compute, made.reused_from) == (4, 3, {"first": 1})
     assert [path for path, _, _ in _rows(made.new)] == ["A/added.jpg", "A/longer.jpg", "A/touched.jpg"]
     assert made.reused is not None
     assert [path for path, _, _ in _rows(made.reused)] == ["A/same.jpg"]
@@ -76,7 +81,23 @@ def test_an_image_that_an_earlier_run_wrote_twice_counts_once(spark: SparkSessio
     _fill(tmp_path, ["A/once.jpg", "A/twice.jpg"])
     store = open_store(str(tmp_path))
     earlier = plan.list_images(spark, store)
-    earlier = earlier.union(earlier.filter("path = 'A/twice.jpg'")).withColumn("features", F.array(F.lit(1.0)))
+    earlier = _of_run(earlier.union(earlier.filter("path = 'A/twice.jpg'")), "first")
 
     made = plan.make(plan.list_images(spark, store), earlier, store)
-    assert (made.found, made.to_compute) == (2, 0)
+    assert (made.found, made.to_compute, made.reused_from) == (2, 0, {"first": 2})
+
+
+def test_an_image_of_several_runs_is_reused_from_one_of_them(spark: SparkSession, tmp_path: Path) -> None:
+    _fill(tmp_path, ["A/1.jpg", "A/2.jpg", "A/3.jpg"])
+    store = open_store(str(tmp_path))
+    photos = plan.list_images(spark, store)
+    first, second = _of_run(photos.filter("path < 'A/3'"), "first"), _of_run(photos.filter("path > 'A/2'"), "second")
+
+    made = plan.make(plan.list_images(spark, store), first.union(second), store)
+    assert (made.found, made.to_compute, made.reused_from) == (3, 0, {"first": 2, "second": 1})
+    assert made.reused is not None
+    assert sorted((row.path, row.run_id) for row in made.reused.collect()) == [
+        ("A/1.jpg", "first"),
+        ("A/2.jpg", "first"),
+        ("A/3.jpg", "second"),
+    ]

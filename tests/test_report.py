@@ -52,6 +52,7 @@ RUN = Manifest(
     images_per_second=123.4,
     versions={"spark": "3.5.8"},
     reused_from="20261115T050401Z-19c0",
+    reused={"20261115T050401Z-19c0": 12},
 )
 VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
 
@@ -154,6 +155,7 @@ ONE_IMAGE = replace(
     labels={"": 1},
     pca=PcaRecord(1, 0.0, False, None, None, 1),
     reused_from=None,
+    reused={},
 )
 
 
@@ -217,6 +219,7 @@ def test_hostile_names_appear_only_as_text() -> None:
         seconds={HOSTILE: 1.0},
         versions={HOSTILE: HOSTILE},
         reused_from=HOSTILE,
+        reused={HOSTILE: 12},
     )
     read = page(
         hostile, points=[Point(HOSTILE, HOSTILE, 0, 0, jpeg())], rejected=[RejectedImage(HOSTILE, HOSTILE, HOSTILE)]

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ def test_a_second_run_computes_only_what_is_new(run_job: Run, photos: Path, resu
     assert (first.counts.featurised, first.counts.reused, first.reused_from) == (12, 0, None)
     assert (second.counts.found, second.counts.featurised, second.counts.reused) == (12, 2, 10)
     assert second.reused_from == first.run_id
+    assert second.reused == {first.run_id: 10}
     before, after = _features(results, first), _features(results, second)
     assert set(before.index) - set(after.index) == {"Pear/0.jpg"}
     assert set(after.index) - set(before.index) == {"Kiwi/new.png"}
@@ -163,6 +165,56 @@ def test_rows_of_another_schema_are_not_reused(run_job: Run, monkeypatch: pytest
     second = run_job()
     assert (second.counts.featurised, second.counts.reused, second.reused_from) == (12, 0, None)
     assert run_job().counts.reused == 12
+
+
+def _kill(results: Path, run_id: str) -> None:
+    """Leave a run as it is if its driver dies before it publishes."""
+    (results / "runs" / run_id / runs.MANIFEST).unlink()
+    (results / runs.LATEST).unlink()
+
+
+def test_a_run_takes_over_what_a_dead_run_computed(run_job: Run, photos: Path, results: Path) -> None:
+    run_job(run_id="dead")
+    _kill(results, "dead")
+    (photos / "Pear" / "0.jpg").unlink()
+    _write(photos / "Kiwi" / "new.jpg", seed=100)
+    made = run_job()
+    assert (made.counts.found, made.counts.featurised, made.counts.reused) == (12, 1, 11)
+    assert made.reused == {"dead": 11}
+    assert "Pear/0.jpg" not in _features(results, made).index
+    assert run_job().reused == {made.run_id: 12}
+
+
+def test_a_photo_that_a_published_and_a_dead_run_have_counts_once(run_job: Run, photos: Path, results: Path) -> None:
+    first = run_job(run_id="1-published")
+    pointer = (results / runs.LATEST).read_bytes()
+    _write(photos / "Kiwi" / "new.jpg", seed=100)
+    run_job(run_id="2-dead")
+    _kill(results, "2-dead")
+    (results / runs.LATEST).write_bytes(pointer)
+    assert runs.latest(open_store(str(results))) == first
+    made = run_job()
+    assert (made.counts.featurised, made.reused) == (0, {"1-published": 12, "2-dead": 1})
+    assert _features(results, made).index.is_unique
+
+
+def test_a_dead_run_of_another_model_or_schema_is_not_taken_over(
+    run_job: Run, results: Path, monkeypatch: pytest.MonkeyPatch, model: CompiledNetwork, tmp_path: Path
+) -> None:
+    run_job(run_id="dead")
+    _kill(results, "dead")
+    other = tmp_path / "other.zip"
+    other.write_bytes(dataclasses.replace(model, payload=model.payload + b"\0").to_bytes())
+    assert run_job(weights=str(other)).counts.reused == 0
+    monkeypatch.setattr(tables, "FEATURES_SCHEMA_VERSION", 2)
+    assert run_job().counts.reused == 0
+
+
+def test_a_run_that_died_before_it_wrote_a_table_is_no_obstacle(run_job: Run, results: Path) -> None:
+    run_job(run_id="dead")
+    _kill(results, "dead")
+    shutil.rmtree(results / "runs" / "dead" / runs.FEATURES)
+    assert run_job().counts.featurised == 12
 
 
 @pytest.mark.parametrize(("marker", "reused"), [(b'{"run_id": "first"}', 12), (b"damaged", 0), (None, 0)])

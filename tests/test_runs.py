@@ -55,7 +55,7 @@ def test_counts_add_up_only_when_every_image_is_accounted_for(a: int, b: int, c:
 def test_publishing_makes_the_run_the_latest(output: Store) -> None:
     assert runs.latest(output) is None
     folder = RunFolder(output, "one")
-    folder.claim(MANIFEST.started)
+    folder.claim(MANIFEST.started, "1" * 64)
     assert runs.latest(output) is None
     folder.publish(MANIFEST, "<html>")
     assert runs.latest(output) == MANIFEST
@@ -64,10 +64,10 @@ def test_publishing_makes_the_run_the_latest(output: Store) -> None:
 
 
 def test_an_id_can_be_claimed_once(output: Store) -> None:
-    RunFolder(output, "one").claim(MANIFEST.started)
+    RunFolder(output, "one").claim(MANIFEST.started, "1" * 64)
     with pytest.raises(UserError, match="The run one exists already"):
-        RunFolder(output, "one").claim(MANIFEST.started)
-    RunFolder(output, "two").claim(MANIFEST.started)
+        RunFolder(output, "one").claim(MANIFEST.started, "1" * 64)
+    RunFolder(output, "two").claim(MANIFEST.started, "1" * 64)
 
 
 def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
@@ -97,7 +97,7 @@ def test_a_damaged_pointer_is_reported(output: Store, damage: bytes) -> None:
 def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        RunFolder(open_store(str(tmp_path / "file")), "one").claim(MANIFEST.started)
+        RunFolder(open_store(str(tmp_path / "file")), "one").claim(MANIFEST.started, "1" * 64)
 
 
 def _manifest(run_id: str, minute: int) -> Manifest:

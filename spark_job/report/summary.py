@@ -16,6 +16,8 @@ def _lines(manifest: Manifest) -> dict[str, str]:
         "images": f"{counts.found:,} found = {counts.featurised:,} featurised + {counts.reused:,} reused "
         f"+ {counts.rejected:,} rejected",
     }
+    if manifest.reused:
+        lines["reused"] = ", ".join(f"{count:,} from {run_id}" for run_id, count in manifest.reused.items())
     if manifest.rejected:
         lines["rejected"] = ", ".join(f"{count:,} {reason}" for reason, count in manifest.rejected.items())
     if manifest.retries:
