@@ -51,8 +51,8 @@ def main() -> None:
             expected = whole - features * finished / options.images
             ratios.append(wall / expected)
             print(
-                f"{number:3} the dead run finished {finished:,} of {options.images:,} images, and the next run reused all "
-                f"of them; it took {wall:.1f} s, {ratios[-1]:.2f} of the uninterrupted rest ({expected:.1f} s)",
+                f"{number:3} the dead run finished {finished:,} of {options.images:,} images, and the next run reused "
+                f"all of them; it took {wall:.1f} s, {ratios[-1]:.2f} of the uninterrupted rest ({expected:.1f} s)",
                 flush=True,
             )
         print(f"median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
