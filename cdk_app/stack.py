@@ -76,20 +76,19 @@ class FruitsStack(cdk.Stack):
         )
         self.janitor.clean_up_after(self.workflow.state_machine)
         self.monitoring.add_alarms(self.workflow.state_machine, self.janitor.state_machine)
-        self.guard = Guard(
-            self,
-            "Guard",
-            workflow=self.workflow.state_machine,
-            vpc=self.network.vpc,
-            keep_logs_days=settings.keep_logs_days,
-        )
-        self.guard.delete_before(self.storage, self.network, self.cluster, self.monitoring, self.janitor, self.workflow)
+        self._add_guard(settings.keep_logs_days)
         self._add_outputs(settings.input_prefix)
         self._allow_nodes()
         self._allow_requests_to_buckets()
         self._allow_workflow()
         for tag, value in {"project": "fruits", "stage": settings.stage, "stack": settings.name}.items():
             cdk.Tags.of(self).add(tag, value)
+
+    def _add_guard(self, keep_logs_days: int) -> None:
+        """Let `cdk destroy` end all runs before it deletes anything that a run needs."""
+        workflow, vpc = self.workflow.state_machine, self.network.vpc
+        guard = Guard(self, "Guard", workflow=workflow, vpc=vpc, keep_logs_days=keep_logs_days)
+        guard.delete_before(self.storage, self.network, self.cluster, self.monitoring, self.janitor, self.workflow)
 
     def _add_outputs(self, input_prefix: str) -> None:
         """Print where to put photos, where to start a run and where the results are."""
