@@ -23,7 +23,7 @@ from spark_job.settings import Engine
 _IMAGE_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
 _START_AFTER = "($last_seen != '' ? $last_seen : $prefix != '' ? $prefix : ' ')"
 _KEYS_PER_LOOK = 100  # a state passes on 256 KiB at most, and a key may have 1,024 bytes
-_SECONDS_PER_END_LOOK, _MAX_END_LOOKS = 15, 40  # EMR takes one to three minutes to end a cluster
+_SECONDS_PER_END_LOOK, _MAX_END_LOOKS = 15, 40  # ten minutes in all
 _MAX_LOOKS = 200  # after 20,000 objects that are not images, let the job decide
 
 
