@@ -180,7 +180,8 @@ FAULTS = [
     Fault("job hangs", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…", _STATE_MACHINE,
           in_seconds(5, "Run job", driver="hangs")),
     Fault("nodes may not read photos", "FAILED JobFailed", "fruits: … denied…", _EMR,
-          denied("ClusterInstanceRole", "s3:GetObject", "arn:aws:s3:::{data}/*")),
+          # Otherwise the run would reuse what the killed run computed, and read no photo.
+          denied("ClusterInstanceRole", "s3:GetObject", "arn:aws:s3:::{data}/*"), given=FEW | {"recompute": True}),
     Fault("nodes may not write results", "FAILED JobFailed", "Unknown Error. s3://…Logs:…", _EMR,
           denied("ClusterInstanceRole", "s3:PutObject", "arn:aws:s3:::{results}/*")),
     Fault("stopped while the cluster starts", "ABORTED", "", _JANITOR,
