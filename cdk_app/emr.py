@@ -131,11 +131,8 @@ def allow_terminating_clusters(role: iam.Role) -> None:
     """Allow `role` to terminate the clusters that have the tag of this stack, and no others."""
     stack = cdk.Stack.of(role)
     _allow(role, ["elasticmapreduce:TerminateJobFlows"], _clusters(stack), _own_tag(stack))
-    checks.accept_wildcard(
-        role,
-        _clusters(stack).replace(cdk.Aws.ACCOUNT_ID, "<AWS::AccountId>"),
-        "EMR chooses the id of a cluster. The condition requires the tag of this stack.",
-    )
+    reason = "EMR chooses the id of a cluster. The condition requires the tag of this stack."
+    checks.accept_wildcard(role, _clusters(stack), reason)
 
 
 def allow_describing_clusters(role: iam.Role) -> None:

@@ -84,7 +84,7 @@ def _allow_stopping_executions(role: iam.Role, workflow: sfn.StateMachine) -> No
     stack = cdk.Stack.of(role)
     executions = f"arn:aws:states:{stack.region}:{cdk.Aws.ACCOUNT_ID}:execution:{stack.stack_name}:*"
     role.add_to_policy(iam.PolicyStatement(actions=["states:StopExecution"], resources=[executions]))
-    checks.accept_wildcard(role, _in_findings(executions), "People choose the names of executions.")
+    checks.accept_wildcard(role, executions, "People choose the names of executions.")
 
 
 def _allow_deleting_endpoints_of_emr(role: iam.Role) -> None:
@@ -110,11 +110,6 @@ def _allow_deleting_endpoints_of_emr(role: iam.Role) -> None:
     )
     checks.accept_wildcard(
         role,
-        _in_findings(endpoints),
+        endpoints,
         "EC2 chooses the id of an endpoint. The condition requires the tags of endpoints that EMR created.",
     )
-
-
-def _in_findings(arn: str) -> str:
-    """Return an ARN as cdk-nag writes it in its findings."""
-    return arn.replace(cdk.Aws.ACCOUNT_ID, "<AWS::AccountId>")

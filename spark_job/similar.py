@@ -25,7 +25,7 @@ from spark_job.network.images import RejectedImageError, check_size, decode, thu
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.weights import load
 from spark_job.report.template import render_template
-from spark_job.report.text import NO_LABEL
+from spark_job.report.text import label_name
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix
@@ -54,7 +54,7 @@ class Found:
     @property
     def vote(self) -> tuple[str, int]:
         """The label that most neighbours have, and how many have it. In a draw, the label of the nearest wins."""
-        return Counter(neighbour.label or NO_LABEL for neighbour in self.neighbours).most_common(1)[0]
+        return Counter(label_name(neighbour.label) for neighbour in self.neighbours).most_common(1)[0]
 
     def to_json(self) -> str:
         """Return the result as indented JSON."""
@@ -167,7 +167,7 @@ def text(found: Found) -> str:
     """Return the result for a terminal, one line per photo."""
     label, votes = found.vote
     lines = [f"{'run':<10}{found.run.run_id}", f"{'label':<10}{label} ({votes} of {len(found.neighbours)})"]
-    names = [neighbour.label or NO_LABEL for neighbour in found.neighbours]
+    names = [label_name(neighbour.label) for neighbour in found.neighbours]
     width = max(map(len, names))
     for heading, name, neighbour in zip(chain(["nearest"], repeat("")), names, found.neighbours, strict=False):
         lines.append(f"{heading:<10}{neighbour.distance:<9.2f}{name:<{width}}  {neighbour.path}")

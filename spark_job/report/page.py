@@ -13,6 +13,7 @@ from spark_job.report.map import Point, photo_map
 from spark_job.report.template import render_template
 from spark_job.report.text import label_name
 from spark_job.report.variance import variance_curve
+from spark_job.runs import RUNS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def render(
         reasons=bars(manifest.rejected),
         rejected=rejected,
         chance=agreement_by_chance(images),
-        run_path=f"{manifest.output.rstrip('/')}/runs/{manifest.run_id}",
+        run_path=f"{manifest.output.rstrip('/')}/{RUNS}/{manifest.run_id}",
     )
 
 

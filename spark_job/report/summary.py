@@ -2,6 +2,7 @@
 
 from spark_job.manifest import Manifest
 from spark_job.report.text import duration
+from spark_job.runs import REPORT, RUNS
 
 
 def summary(manifest: Manifest) -> str:
@@ -30,5 +31,5 @@ def _lines(manifest: Manifest) -> dict[str, str]:
         lines["speed"] = f"{manifest.images_per_second:,.0f} images/s"
     meaning = " (random: the features mean nothing)" if manifest.model.meaningless else ""
     lines["weights"] = f"{manifest.model.weights}, on {manifest.model.engine}{meaning}"
-    lines["report"] = f"{manifest.output}/runs/{manifest.run_id}/report.html"
+    lines["report"] = f"{manifest.output}/{RUNS}/{manifest.run_id}/{REPORT}"
     return lines
