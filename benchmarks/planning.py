@@ -8,11 +8,13 @@ import os
 import sys
 import threading
 import time
+from tempfile import TemporaryDirectory
 
 import psutil
 
 from spark_job import plan, session
 from spark_job.storage import open_store
+from spark_job.tables import Table
 
 
 def main() -> None:
@@ -21,11 +23,12 @@ def main() -> None:
     store = open_store(folder)
     spark = session.start()
     first = f"{folder}/{store.folders()[0]}"
-    plan.make(plan.list_images(spark, open_store(first)), None, store)
-    with MemorySampler() as memory:
-        began = time.perf_counter()
-        planned = plan.make(plan.list_images(spark, store), None, store)
-        seconds = time.perf_counter() - began
+    with TemporaryDirectory() as place:
+        plan.make(plan.list_images(spark, open_store(first)), None, store, Table(place, "first"))
+        with MemorySampler() as memory:
+            began = time.perf_counter()
+            planned = plan.make(plan.list_images(spark, store), None, store, Table(place, "whole"))
+            seconds = time.perf_counter() - began
     print(planned.found, seconds, memory.peak - memory.idle)
 
 

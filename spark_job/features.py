@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark import TaskContext
+from pyspark import SparkContext, TaskContext
 from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
 from pyspark.sql import DataFrame, SparkSession
@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_job import tables
 from spark_job.network.images import Reason, RejectedImageError, check_size, decode
 from spark_job.network.model import CompiledNetwork, extractor
+from spark_job.plan import Plan, Slice, photos
 from spark_job.storage import open_store
 from spark_job.storage.base import BadNameError, Store, UnavailableError
 from spark_job.tables import PartWriter, Table
@@ -73,18 +74,18 @@ class FeatureTask:
         return cls(source, context.broadcast(model), context.accumulator(0), context.accumulator(0))
 
 
-def compute(plan: DataFrame, images: int, task: FeatureTask, features: Table, rejected: Table) -> dict[str, int]:
+def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Table, rejected: Table) -> dict[str, int]:
     """Write the features of every image of a plan, or the reason for its rejection, to two tables.
 
-    Only the plan passes through Spark. Each task reads its own images, many at a time, while the network works on
-    those that have arrived. It writes one file in each table.
+    Each task gets slices of the plan. It reads its own images, many at a time, while the network works on those that
+    have arrived, and writes one file in each table. Tasks exchange nothing, so none waits for a node that is lost.
 
     Parameters
     ----------
+    context
+        Where to run the tasks.
     plan
-        The images to compute, with the columns of PHOTOS_SCHEMA.
-    images
-        The number of rows of the plan.
+        The images to compute.
     task
         What the tasks share.
     features, rejected
@@ -95,15 +96,12 @@ def compute(plan: DataFrame, images: int, task: FeatureTask, features: Table, re
     dict of str to int
         The number of rejected images by reason.
     """
-    if not images:  # an empty plan has no tasks, and Spark cannot read a table without files
+    if not plan.to_compute:  # Spark cannot read a table without files
         rejected.write("part-00000.parquet", [], tables.REJECTED_SCHEMA)
         return {}
-    tasks = task_count(images, plan.sparkSession.sparkContext.defaultParallelism)
-    run_task = partial(_run_task, task, features, rejected)
-    rows = plan.repartition(tasks).mapInArrow(run_task, "reason string, images long").collect()
-    counts: Counter[str] = Counter()
-    for reason, count in rows:
-        counts[reason] += count
+    tasks = plan.split(images_per_task(plan.to_compute, context.defaultParallelism))
+    run_task = partial(_run_task, task, plan.table, features, rejected)
+    counts = sum(context.parallelize(tasks, len(tasks)).map(run_task).collect(), Counter[str]())
     return dict(sorted(counts.items()))
 
 
@@ -112,20 +110,19 @@ def reuse(reused: DataFrame, features: Table) -> None:
     reused.select(*tables.FEATURES_SCHEMA.names).mapInArrow(partial(_reuse_task, features), "nothing long").collect()
 
 
-def task_count(images: int, cores: int) -> int:
-    """Return the number of tasks: enough to balance slow ones, but few enough to start cheaply."""
+def images_per_task(images: int, cores: int) -> int:
+    """Return the size of a task: small enough to balance slow tasks, but large enough that starting them is cheap."""
     smallest, largest = _IMAGES_PER_TASK
-    size = min(max(images // (cores * _TASKS_PER_CORE), smallest), largest)
-    return max(1, -(-images // size))
+    return min(max(-(-images // (cores * _TASKS_PER_CORE)), smallest), largest)
 
 
 def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield a batch of OUTCOMES_SCHEMA for each chunk of photos (PHOTOS_SCHEMA): features, or a reason and details."""
     store = open_store(task.source)
     extract, side = extractor(task.model.value), task.model.value.network.side
-    photos = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
+    listed = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
     with ThreadPoolExecutor(_READERS) as pool:
-        reads = read_ahead(pool, store, photos)
+        reads = read_ahead(pool, store, listed)
         # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
         while chunk := [(photo, _pixels(content, side), retries) for photo, content, retries in islice(reads, _CHUNK)]:
             decoded = [(photo, image) for photo, image, _ in chunk]
@@ -136,22 +133,19 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
                 task.retries.add(again)
 
 
-def _run_task(
-    task: FeatureTask, features: Table, rejected: Table, batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
+def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, slices: list[Slice]) -> "Counter[str]":
     name = f"part-{_task_number():05d}.parquet"
     reasons: Counter[str] = Counter()
     with (
         PartWriter(features, name, tables.FEATURES_SCHEMA) as accepted_rows,
         PartWriter(rejected, name, tables.REJECTED_SCHEMA) as rejected_rows,
     ):
-        for batch in outcomes(task, batches):
+        for batch in outcomes(task, photos(plan, slices)):
             is_accepted = batch.column("reason").is_null()
             accepted_rows.add(batch.filter(is_accepted))
             rejected_rows.add(batch.filter(pc.invert(is_accepted)))
             reasons.update(batch.column("reason").drop_null().to_pylist())
-    columns = [pa.array(list(reasons), pa.string()), pa.array(list(reasons.values()), pa.int64())]
-    yield pa.record_batch(columns, names=["reason", "images"])
+    return reasons
 
 
 def _reuse_task(features: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

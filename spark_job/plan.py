@@ -1,10 +1,19 @@
-"""Lists the images of the input, and finds those whose features an earlier run has computed already."""
+"""Lists the images of the input, and finds those whose features an earlier run has computed already.
 
+The plan is a table in the run's folder, so that it stays as it is. If Spark held it, a node that is lost would take a
+part of it away: Spark would list that part again and, if the input has changed, miss photos or repeat them. And tasks
+on other nodes would wait for the lost node.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, cast
 
 import pyarrow as pa
-from pyspark import StorageLevel
+import pyarrow.compute as pc
+from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -13,24 +22,102 @@ from spark_job.errors import UserError
 from spark_job.network.images import SUFFIXES
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
-from spark_job.tables import PHOTOS_SCHEMA
+from spark_job.tables import PHOTOS_SCHEMA, PLAN_SCHEMA, Table
 
 _TASKS_PER_CORE = 4
+_IMAGES_PER_FILE = 4_000
 _IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a new photo
+_STRIDE = 8
+_WRITTEN = "name string, run_id string, images long"
+
+
+class PlanFile(NamedTuple):
+    """A file of the plan: its name, the number of images to compute, which come first, and of reused ones by run."""
+
+    name: str
+    to_compute: int
+    reused: Counter[str]
+
+
+class Slice(NamedTuple):
+    """Rows of a file of the plan: from ``start`` to before ``stop``."""
+
+    name: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run. Each is either in ``new`` (PHOTOS_SCHEMA) or in ``reused`` (FEATURES_SCHEMA).
+    """The images of a run.
 
-    ``reused_from`` is the number of reused images by the id of the run that computed or copied them before.
+    Attributes
+    ----------
+    table
+        The images (PLAN_SCHEMA).
+    files
+        What the files of the table contain.
+    earlier
+        The features of earlier runs, with the column ``run_id``, or None.
     """
 
-    new: DataFrame
-    reused: DataFrame | None
-    found: int
-    to_compute: int
-    reused_from: dict[str, int]
+    table: Table
+    files: list[PlanFile]
+    earlier: DataFrame | None
+
+    @property
+    def to_compute(self) -> int:
+        """The number of images whose features are computed."""
+        return sum(file.to_compute for file in self.files)
+
+    @property
+    def reused_from(self) -> dict[str, int]:
+        """The number of reused images by the id of the run that computed or copied them before."""
+        total: Counter[str] = sum((file.reused for file in self.files), Counter())
+        return dict(sorted(total.items()))
+
+    @property
+    def found(self) -> int:
+        """The number of images."""
+        return self.to_compute + sum(self.reused_from.values())
+
+    def split(self, size: int) -> list[list[Slice]]:
+        """Divide the images to compute into tasks of ``size`` images; the last task may have fewer.
+
+        Neighbours in the plan are far apart in the result, so the tasks that run at the same time read photos of many
+        folders. S3 limits the requests per prefix.
+        """
+        tasks: list[list[Slice]] = [[]]
+        room = size
+        for file in self.files:
+            start = 0
+            while start < file.to_compute:
+                stop = min(start + room, file.to_compute)
+                tasks[-1].append(Slice(file.name, start, stop))
+                room -= stop - start
+                start = stop
+                if not room:
+                    tasks.append([])
+                    room = size
+        filled = [task for task in tasks if task]
+        return [task for first in range(_STRIDE) for task in filled[first::_STRIDE]]
+
+    @property
+    def reused(self) -> DataFrame | None:
+        """The rows of the features of earlier runs that the plan reuses."""
+        names = [file.name for file in self.files if file.reused]
+        if self.earlier is None or not names:
+            return None
+        reader = self.earlier.sparkSession.read.schema(from_arrow_schema(PLAN_SCHEMA))
+        chosen = reader.parquet(*map(self.table.uri, names)).filter("run_id is not null")
+        return self.earlier.join(chosen, [*_IDENTITY, "run_id"], "left_semi")
+
+
+def photos(plan: Table, slices: Iterable[Slice]) -> Iterator[pa.RecordBatch]:
+    """Yield the photos in slices of a plan (PHOTOS_SCHEMA)."""
+    for name, start, stop in slices:
+        rows = pa.Table.from_batches(plan.read(name, PHOTOS_SCHEMA.names), PHOTOS_SCHEMA)
+        yield from rows.slice(start, stop - start).to_batches()
 
 
 def check(store: Store) -> list[str]:
@@ -81,35 +168,67 @@ def label_of(path: str) -> str | None:
     return path.split("/")[-2] or None if "/" in path else None
 
 
-def make(photos: DataFrame, earlier: DataFrame | None, store: Store) -> Plan:
-    """Compare the images with the features of earlier runs.
+def make(found: DataFrame, earlier: DataFrame | None, store: Store, table: Table) -> Plan:
+    """Compare the images with the features of earlier runs, and write the plan.
 
     Parameters
     ----------
-    photos
-        From :func:`list_images`. The result is cached, so that every stage sees the same listing.
+    found
+        From :func:`list_images`.
     earlier
         The ``features`` tables of the runs to reuse, with the column ``run_id``, or None.
+    store
+        The input.
+    table
+        The table to write.
 
     Raises
     ------
     UserError
         If there is no image.
     """
-    columns = photos.columns
     if earlier:  # several runs, or a task that ran twice, may have written an image; one of them gives it
         known = earlier.groupBy(*_IDENTITY).agg(F.min("run_id").alias("run_id"))
-        photos = photos.join(known, _IDENTITY, "left").select(*columns, "run_id")
+        found = found.join(known, _IDENTITY, "left")
     else:
-        photos = photos.withColumn("run_id", F.lit(None).cast("string"))
-    photos = photos.persist(StorageLevel.MEMORY_AND_DISK)
-    counts = {row["run_id"]: row["count"] for row in photos.groupBy("run_id").count().collect()}
-    to_compute = counts.pop(None, 0)
-    if not to_compute and not counts:
+        found = found.withColumn("run_id", F.lit(None).cast("string"))
+    rows = found.select(*PLAN_SCHEMA.names).mapInArrow(
+        partial(_write, table), "name string, run_id string, images long"
+    )
+    counts: dict[str, Counter[str | None]] = {}
+    for name, run_id, images in rows.collect():
+        counts.setdefault(name, Counter())[run_id] = images
+    if not counts:
         raise UserError(
             f"There is no image in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
         )
-    new = photos.filter("run_id is null").drop("run_id")
-    chosen = photos.filter("run_id is not null").select(*_IDENTITY, "run_id")
-    reused = earlier.join(chosen, [*_IDENTITY, "run_id"], "left_semi") if earlier and counts else None
-    return Plan(new, reused, to_compute + sum(counts.values()), to_compute, dict(sorted(counts.items())))
+    return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)], earlier)
+
+
+def _plan_file(name: str, images: Counter[str | None]) -> PlanFile:
+    return PlanFile(name, images[None], Counter({run_id: count for run_id, count in images.items() if run_id}))
+
+
+def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Write the images of one task to files, and yield the number of images by file and by run."""
+    task = cast("TaskContext", TaskContext.get()).partitionId()
+    for number, rows in enumerate(_grouped(batches)):
+        name = f"part-{task:05d}-{number:05d}.parquet"
+        is_new = pc.is_null(rows.column("run_id"))
+        ordered = pa.concat_tables([rows.filter(is_new), rows.filter(pc.invert(is_new))])
+        table.write(name, ordered.to_batches(), PLAN_SCHEMA)
+        counts = Counter(rows.column("run_id").to_pylist())
+        columns = [pa.repeat(name, len(counts)), pa.array(counts, pa.string()), pa.array(counts.values(), pa.int64())]
+        yield pa.record_batch(columns, names=["name", "run_id", "images"])
+
+
+def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Combine batches to tables of about 4,000 rows."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(one.num_rows for one in waiting) >= _IMAGES_PER_FILE:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if any(one.num_rows for one in waiting):
+        yield pa.Table.from_batches(waiting)

@@ -1,7 +1,9 @@
 """One run, from start to end."""
 
 import platform
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_job import __version__, features, pca, plan, runs, sample, session, tables
-from spark_job.errors import RunError
+from spark_job.errors import RunError, UserError
 from spark_job.features import FeatureTask
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.moments import FittedPca, check_count
@@ -59,13 +61,14 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     with stages.stage("spark"):
         spark = session.start(output.uri)
     with stages.stage("plan"):
-        earlier = [] if settings.recompute else runs.reusable(output, model.digest)
-        todo = _plan(spark, source, earlier)
-        check_count(settings.components, todo.found, network.feature_count)
+        earlier = _features_of(spark, [] if settings.recompute else runs.reusable(output, model.digest))
         folder.claim(_iso(started), model.digest)
+        with _removed_if_refused(folder):
+            todo = plan.make(plan.list_images(spark, source), earlier, source, folder.table(runs.PLAN))
+            check_count(settings.components, todo.found, network.feature_count)
     task = FeatureTask.prepare(spark, source.uri, model)
     with stages.stage("features", todo.to_compute, lambda: task.done.value):
-        rejected = _compute(todo, task, folder, settings.max_rejected)
+        rejected = _compute(spark, todo, task, folder, settings.max_rejected)
     reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
     manifest = Manifest(
         run_id=settings.run_id,
@@ -91,12 +94,22 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     return manifest
 
 
-def _plan(spark: SparkSession, source: Store, earlier: list[RunFolder]) -> Plan:
-    photos = plan.list_images(spark, source)
+def _features_of(spark: SparkSession, earlier: list[RunFolder]) -> DataFrame | None:
+    """Return the features tables of runs as one table with the column ``run_id``, or None if there is no run."""
     if not earlier:
-        return plan.make(photos, None, source)
+        return None
     run_id = F.regexp_extract("_metadata.file_path", f"/{runs.RUNS}/([^/]+)/{runs.FEATURES}/", 1).alias("run_id")
-    return plan.make(photos, _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id), source)
+    return _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id)
+
+
+@contextmanager
+def _removed_if_refused(folder: RunFolder) -> Iterator[None]:
+    """Remove the folder if the user must correct something first. It holds a plan at most."""
+    try:
+        yield
+    except UserError:
+        folder.remove()
+        raise
 
 
 def _read(spark: SparkSession, name: str, schema: pa.Schema, *folders: RunFolder) -> DataFrame:
@@ -104,13 +117,15 @@ def _read(spark: SparkSession, name: str, schema: pa.Schema, *folders: RunFolder
     return spark.read.schema(from_arrow_schema(schema)).parquet(*(folder.uri(name) for folder in folders))
 
 
-def _compute(todo: Plan, task: FeatureTask, folder: RunFolder, max_rejected: float) -> dict[str, int]:
+def _compute(
+    spark: SparkSession, todo: Plan, task: FeatureTask, folder: RunFolder, max_rejected: float
+) -> dict[str, int]:
     """Write the features of all images. Return the number of rejected images by reason."""
     table = folder.table(runs.FEATURES)
-    rejected = features.compute(todo.new, todo.to_compute, task, table, folder.table(runs.REJECTED))
+    rejected = features.compute(spark.sparkContext, todo, task, table, folder.table(runs.REJECTED))
     _check_rejected(rejected, todo.found, max_rejected, folder)
-    if todo.reused is not None:
-        features.reuse(todo.reused, table)
+    if (reused := todo.reused) is not None:
+        features.reuse(reused, table)
     return rejected
 
 

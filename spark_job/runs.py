@@ -5,6 +5,7 @@
     latest.json                 points at the run that started last of those published
     runs/<run_id>/
         _started.json           the run has taken this id
+        _plan/                  table of the images to compute and to reuse
         features/ rejected/     tables of the images
         pca/ model/             table of the components, and the PCA as a Spark PipelineModel
         report.html
@@ -33,6 +34,7 @@ FAILED = "_failed.json"
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
 REPORT = "report.html"
+PLAN = "_plan"
 FEATURES = "features"
 REJECTED = "rejected"
 PCA = "pca"

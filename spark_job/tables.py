@@ -26,6 +26,9 @@ _REJECTION = [pa.field("reason", pa.string()), pa.field("detail", pa.string())]
 PHOTOS_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), LISTING_SCHEMA.field("modified")])
 """A photo: path relative to the input, name of its folder, size in bytes, time of the last modification."""
 
+PLAN_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("run_id", pa.string())])
+"""A photo, and the run whose features of it are reused; null if they are computed."""
+
 FEATURES_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("features", pa.list_(pa.float32()))])
 FEATURES_SCHEMA_VERSION = 1
 """Increment this whenever FEATURES_SCHEMA changes: a run reuses only rows of the same version."""
@@ -35,7 +38,11 @@ REJECTED_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), *_REJECTION]
 PCA_SCHEMA = pa.schema([*_PHOTO, ("pca", pa.list_(pa.float32()))])
 
 _ROWS_PER_GROUP = 1_024
-_DICTIONARY_COLUMNS = ["label", "reason"]  # feature values rarely repeat, so a dictionary would only cost time
+_DICTIONARY_COLUMNS = [
+    "label",
+    "reason",
+    "run_id",
+]  # feature values rarely repeat, so a dictionary would only cost time
 _TASKS_PER_CORE = 2
 
 
@@ -53,6 +60,10 @@ class Table:
 
     store: str
     folder: str
+
+    def uri(self, name: str) -> str:
+        """Return the URI at which Spark itself reads a file."""
+        return f"{open_store(self.store).hadoop_uri}/{self.folder}/{name}"
 
     def names(self) -> list[str]:
         """Return the names of the Parquet files, sorted."""

@@ -1,14 +1,19 @@
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job import plan
 from spark_job.errors import UserError
+from spark_job.plan import Plan, PlanFile, photos
 from spark_job.storage import open_store
+from spark_job.tables import Table
 
 
 def _fill(folder: Path, names: Sequence[str]) -> None:
@@ -24,6 +29,14 @@ def _of_run(photos: DataFrame, run_id: str) -> DataFrame:
 
 def _rows(table: DataFrame) -> list[tuple[str, str | None, int]]:
     return sorted((row.path, row.label, row["size"]) for row in table.collect())
+
+
+def _paths(made: Plan, size: int) -> list[list[str]]:
+    """Return the paths of the photos of each task."""
+    return [
+        [path for batch in photos(made.table, slices) for path in batch.column("path").to_pylist()]
+        for slices in made.split(size)
+    ]
 
 
 def test_images_are_found_at_any_depth_and_labelled_by_their_folder(spark: SparkSession, tmp_path: Path) -> None:
@@ -55,7 +68,7 @@ def test_an_input_without_images_is_refused(spark: SparkSession, tmp_path: Path)
     _fill(tmp_path, ["Apple/notes.txt"])
     store = open_store(str(tmp_path))
     with pytest.raises(UserError, match="There is no image"):
-        plan.make(plan.list_images(spark, store), None, store)
+        plan.make(plan.list_images(spark, store), None, store, Table(str(tmp_path), "_plan"))
 
 
 def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Path) -> None:
@@ -68,9 +81,9 @@ def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Pa
     os.utime(tmp_path / "A/touched.jpg", (0, 0))
     _fill(tmp_path, ["A/added.jpg"])
 
-    made = plan.make(plan.list_images(spark, store), earlier, store)
+    made = plan.make(plan.list_images(spark, store), earlier, store, Table(str(tmp_path), "_plan"))
     assert (made.found, made.to_compute, made.reused_from) == (4, 3, {"first": 1})
-    assert [path for path, _, _ in _rows(made.new)] == ["A/added.jpg", "A/longer.jpg", "A/touched.jpg"]
+    assert sorted(_paths(made, 10)[0]) == ["A/added.jpg", "A/longer.jpg", "A/touched.jpg"]
     assert made.reused is not None
     assert [path for path, _, _ in _rows(made.reused)] == ["A/same.jpg"]
     assert "features" in made.reused.columns
@@ -83,7 +96,7 @@ def test_an_image_that_an_earlier_run_wrote_twice_counts_once(spark: SparkSessio
     earlier = plan.list_images(spark, store)
     earlier = _of_run(earlier.union(earlier.filter("path = 'A/twice.jpg'")), "first")
 
-    made = plan.make(plan.list_images(spark, store), earlier, store)
+    made = plan.make(plan.list_images(spark, store), earlier, store, Table(str(tmp_path), "_plan"))
     assert (made.found, made.to_compute, made.reused_from) == (2, 0, {"first": 2})
 
 
@@ -93,7 +106,7 @@ def test_an_image_of_several_runs_is_reused_from_one_of_them(spark: SparkSession
     photos = plan.list_images(spark, store)
     first, second = _of_run(photos.filter("path < 'A/3'"), "first"), _of_run(photos.filter("path > 'A/2'"), "second")
 
-    made = plan.make(plan.list_images(spark, store), first.union(second), store)
+    made = plan.make(plan.list_images(spark, store), first.union(second), store, Table(str(tmp_path), "_plan"))
     assert (made.found, made.to_compute, made.reused_from) == (3, 0, {"first": 2, "second": 1})
     assert made.reused is not None
     assert sorted((row.path, row.run_id) for row in made.reused.collect()) == [
@@ -101,3 +114,35 @@ def test_an_image_of_several_runs_is_reused_from_one_of_them(spark: SparkSession
         ("A/2.jpg", "first"),
         ("A/3.jpg", "second"),
     ]
+
+
+_FILES = st.lists(st.integers(0, 30)).map(
+    lambda counts: [PlanFile(f"{number}", count, Counter()) for number, count in enumerate(counts)]
+)
+
+
+@given(_FILES, st.integers(1, 40))
+def test_every_image_to_compute_is_in_one_task(files: list[PlanFile], size: int) -> None:
+    tasks = Plan(Table("", ""), files, None).split(size)
+    rows = [(name, row) for slices in tasks for name, start, stop in slices for row in range(start, stop)]
+    assert sorted(rows) == sorted((file.name, row) for file in files for row in range(file.to_compute))
+    sizes = sorted((sum(stop - start for _, start, stop in slices) for slices in tasks), reverse=True)
+    assert all(one == size for one in sizes[:-1])
+    assert all(0 < one <= size for one in sizes[-1:])
+
+
+def test_tasks_that_run_together_read_distant_parts_of_the_plan() -> None:
+    tasks = Plan(Table("", ""), [PlanFile("file", 64, Counter())], None).split(1)
+    assert [slices[0].start for slices in tasks[:9]] == [0, 8, 16, 24, 32, 40, 48, 56, 1]
+
+
+def test_a_long_list_becomes_several_files(spark: SparkSession, tmp_path: Path) -> None:
+    rows = spark.range(9_000).selectExpr(
+        "concat(id, '.jpg') as path", "'A' as label", "id as size", "timestamp_seconds(id) as modified"
+    )
+    made = plan.make(rows.coalesce(1), None, open_store(str(tmp_path)), Table(str(tmp_path), "_plan"))
+    assert made.to_compute == made.found == 9_000
+    assert len(made.files) == 3
+    tasks = _paths(made, 1_000)
+    assert [len(paths) for paths in tasks] == [1_000] * 9
+    assert {path for paths in tasks for path in paths} == {f"{number}.jpg" for number in range(9_000)}
