@@ -28,6 +28,7 @@ CORES = 4
 EXECUTOR_HEAP, EXECUTOR_OVERHEAD = "4g", "4g"
 DRIVER_HEAP, DRIVER_OVERHEAD = "2g", "1g"
 _S3A_REGION = "fs.s3a.endpoint.region"
+_SILENCE_SECONDS = 30
 ENVIRONMENT, CODE = "environment", "code"  # the folders into which YARN unpacks the packages and the code of the job
 
 
@@ -197,6 +198,8 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
         # EMR's s3:// is S3A, which without a region asks us-east-2 first. No route leads there from the nodes
         # (Hadoop's documentation, "Connecting to an S3 bucket"). YARN reads core-site when it fetches the archives.
         "core-site": {_S3A_REGION: region},
+        # YARN gives up a node after this silence, by default after 10 minutes. If the driver was on it, the run fails.
+        "yarn-site": {"yarn.nm.liveness-monitor.expiry-interval-ms": str(2 * _SILENCE_SECONDS * 1000)},
         "spark-defaults": {
             f"spark.hadoop.{_S3A_REGION}": region,
             # One job has the whole cluster, so all executors start at once and stay. Dynamic allocation would start
@@ -208,6 +211,18 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
             "spark.executor.memoryOverhead": EXECUTOR_OVERHEAD,
             "spark.driver.memory": DRIVER_HEAP,
             "spark.driver.memoryOverhead": DRIVER_OVERHEAD,
+            # A node can vanish without closing its connections, if it freezes or the network breaks. With Spark's
+            # defaults, the driver gives up its executor after 2 to 3 minutes, and a task that has asked it for data
+            # waits for 8 minutes (four attempts of 120 s).
+            "spark.executor.heartbeatInterval": "5s",
+            "spark.network.timeout": f"{_SILENCE_SECONDS}s",
+            "spark.network.timeoutInterval": "5s",
+            "spark.shuffle.io.connectionTimeout": "15s",
+            "spark.shuffle.io.maxRetries": "1",
+            "spark.shuffle.io.retryWait": "1s",
+            # EMR's NodeManagers would serve the data of executors. Then Spark would not forget the data together with
+            # the executor, and would ask a lost node for it.
+            "spark.shuffle.service.enabled": "false",
             # If the driver fails, the run fails. A second attempt would cost the same again and hide the reason.
             "spark.yarn.maxAppAttempts": "1",
             "spark.pyspark.python": "python3.11",
@@ -217,7 +232,7 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
         },
     }
     if spot_nodes:  # AWS can take a spot node away, so the driver must not be on one
-        files["yarn-site"] = {
+        files["yarn-site"] |= {
             "yarn.node-labels.enabled": "true",
             "yarn.node-labels.am.default-node-label-expression": "ON_DEMAND",
         }
