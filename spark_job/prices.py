@@ -11,8 +11,7 @@ HOURS_PER_MONTH = 730
 DISK_GB = 64
 """The disk of a node, in GB."""
 MINIMUM_MINUTES = 1
-"""EC2, EBS and EMR charge per second, and for at least a minute (aws.amazon.com/emr/pricing, aws.amazon.com/ebs/pricing).
-"""
+"""EC2, EBS and EMR charge per second, and for at least a minute (aws.amazon.com/emr/pricing, "EMR on EC2")."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,22 @@ class Nodes:
     count
         The number of nodes: the primary node, the core nodes and the spot nodes.
     spot
-        How many of them are spot nodes.
+        How many of them are spot nodes. The primary node never is one.
+
+    Raises
+    ------
+    ValueError
+        If the numbers cannot be those of a cluster.
     """
 
     region: str
     instance_types: tuple[str, ...]
     count: int
     spot: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.instance_types and 0 <= self.spot < self.count):
+            raise ValueError(f"This is no cluster: {self}.")
 
     @property
     def usd_per_hour(self) -> float | None:
@@ -100,17 +108,17 @@ class Nodes:
         EMR chooses the types when it starts the cluster, so every node counts as the dearest one. There are no list
         prices for spot nodes, so they count as on demand. The true price is therefore rather lower.
         """
-        if not self.instance_types or self._unpriced:
+        if self._unpriced:
             return None
-        dearest = max(INSTANCES[self.region, instance_type].known for instance_type in self.instance_types)
+        instance = INSTANCES[self.region, self._dearest].known
         disk = DISK_GB * DISKS[self.region].known / HOURS_PER_MONTH
-        return self.count * (dearest * (1 + EMR_FEE.known) + disk)
+        return self.count * (instance * (1 + EMR_FEE.known) + disk)
 
     @property
     def note(self) -> str:
         """What the price means, or why there is none."""
-        if not self.instance_types or self._unpriced:
-            return f"No list price of {' and '.join(self._unpriced) or 'its instance types'} in {self.region} is known."
+        if self._unpriced:
+            return f"No list price of {' and '.join(self._unpriced)} in {self.region} is known."
         spot = f" The {self.spot} spot nodes count as on demand." if self.spot else ""
         return (
             f"On-demand list prices of {READ}, before tax, for {self._dearest}: instance, disk, and a fee of EMR of "
