@@ -119,10 +119,12 @@ class Nodes:
         """What the price means, or why there is none."""
         if self._unpriced:
             return f"No list price of {' and '.join(self._unpriced)} in {self.region} is known."
+        choice = ", the dearest type that EMR may choose" if len(self.instance_types) > 1 else ""
+        disk = " and the price of the disk are" if DISKS[self.region].assumed else " is"
         spot = f" The {self.spot} spot nodes count as on demand." if self.spot else ""
         return (
-            f"On-demand list prices of {READ}, before tax, for {self._dearest}: instance, disk, and a fee of EMR of "
-            f"{EMR_FEE.known:.0%} (assumed).{spot} Requests to S3 are not included."
+            f"List prices of {READ} before tax, on demand, for {self._dearest}{choice}, with disk and EMR's fee. "
+            f"EMR's fee of {100 * EMR_FEE.known:g} %{disk} assumed.{spot} Requests to S3 are not included."
         )
 
     @property

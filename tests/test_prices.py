@@ -40,9 +40,12 @@ def test_a_price_matches_a_calculation_by_hand() -> None:
     assert nodes.usd_per_hour == pytest.approx(3 * (0.1904 * 1.25 + 64 * 0.093 / 730))  # the dearest type
     assert prices.usd(nodes.usd_per_hour, 23.4) == 0.29
     assert nodes.note == (
-        f"On-demand list prices of {prices.READ}, before tax, for m7g.xlarge: instance, disk, and a fee of EMR of 25% "
-        "(assumed). Requests to S3 are not included."
+        f"List prices of {prices.READ} before tax, on demand, for m7g.xlarge, the dearest type that EMR may choose, "
+        "with disk and EMR's fee. EMR's fee of 25 % and the price of the disk are assumed. Requests to S3 are not "
+        "included."
     )
+    assert "m5.xlarge, with disk" in Nodes("eu-west-1", ("m5.xlarge",), 1).note
+    assert "EMR's fee of 25 % is assumed." in Nodes("eu-west-1", ("m5.xlarge",), 1).note
 
 
 @pytest.mark.parametrize(
