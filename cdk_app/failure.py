@@ -5,7 +5,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import price
+from cdk_app import cost
 from cdk_app.state_machine import minutes, retry, service_call
 from cdk_app.storage import run_key
 from spark_job import runs
@@ -80,7 +80,7 @@ def _choose_reason(scope: Construct, logs_uri: str, nodes: Nodes) -> sfn.Pass:
             "    $filter([$job_reason, $cluster_reason, $step_reason, $failure], function($it) { $it != '' })[0],\n"
             f"  $cluster_id = '' ? '' : ' Logs: {logs_uri}' & $cluster_id & "
             "'/ (the driver: containers/*/*_000001/stdout.gz).',\n"
-            f"  $cluster_id = '' ? '' : {price.sentence(nodes)},\n"
+            f"  $cluster_id = '' ? '' : {cost.sentence(nodes)},\n"
             "  $leak = '' ? '' : ' ' & $leak]) %}"
         },
     )

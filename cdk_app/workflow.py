@@ -10,7 +10,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import emr, price, request
+from cdk_app import cost, emr, request
 from cdk_app.bundle import Job
 from cdk_app.cluster import CODE, ENVIRONMENT, Cluster
 from cdk_app.failure import CAUSE, REASONS, caught, failure_states
@@ -315,7 +315,7 @@ def _command(job: Job, storage: Storage, engine: Engine, nodes: Nodes) -> list[s
         *("--components", "{% $string($states.input.components) %}"),
         *("--max-rejected", "{% $string($states.input.max_rejected) %}"),
         *("--run-id", "{% $states.context.Execution.Name %}"),
-        *("--cluster", price.argument(nodes)),
+        *("--cluster", cost.argument(nodes)),
     ]
 
 
@@ -333,7 +333,7 @@ def _summary(results: s3.IBucket, nodes: Nodes) -> dict[str, Any]:
         "components": "{% $summary = null ? null : $summary.pca.components %}",
         "variance_kept": "{% $summary = null ? null : $summary.pca.variance_kept %}",
         "images_per_second": "{% $summary = null ? null : $summary.images_per_second %}",
-        "cluster": price.output(nodes),
+        "cluster": cost.output(nodes),
         "report": uri(run_key(runs.REPORT)),
         "report_in_console": f"{{% '{console}' & {run_key(runs.REPORT)} %}}",
         "features": uri(run_key(f"{runs.FEATURES}/")),

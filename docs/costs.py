@@ -22,7 +22,7 @@ PRICES = {
     "machine": INSTANCES[REGION, "m7g.xlarge"],
     "x86": _other(0.2234, "m7i-flex.xlarge, per hour", "the same (2xlarge / 2)"),
     "large": _other(3.0464, "m7g.16xlarge, per hour", "the same (2 x 8xlarge)"),
-    "spot": _other(0.5, "spot, share of on-demand", "35 to 42 % for m7g.xlarge in that catalogue, rounded up", assumed=True),
+    "spot": _other(0.5, "spot, share of on-demand", "35 to 42 % for m7g.xlarge there, rounded up", assumed=True),
     "emr": EMR_FEE,
     "disk": DISKS[REGION],
     "serverless_core": _other(0.06318, "EMR Serverless, per vCPU-hour", "Paris, x86, PerfKitBenchmarker at 441d2f9"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdk_app import price, request
+from cdk_app import cost, request
 from spark_job.prices import INSTANCES, Nodes, usd
 from tests.cdk import jsonata_engines, jsonata_table
 from tests.cdk.jsonata_engines import Outcome, Reference, emulator
@@ -329,7 +329,7 @@ def test_the_state_machine_computes_the_price_of_a_cluster_as_the_job_does(
     start = datetime(2026, 1, 1, tzinfo=UTC)
     times = [(start + after).isoformat(timespec="milliseconds") for after in (timedelta(), timedelta(minutes=minutes))]
     states = {"context": {"Execution": {"StartTime": times[0]}, "State": {"EnteredTime": times[1]}}}
-    output = price.output(nodes)
+    output = cost.output(nodes)
     for name, expected, tolerance in (("usd", usd(nodes.usd_per_hour, minutes), 0.011), ("minutes", minutes, 0.051)):
         found = reference.evaluate(output[name][2:-2], {"states": states})
         assert found.value == pytest.approx(expected, abs=tolerance, rel=1e-4)

@@ -30,8 +30,8 @@ def output(nodes: Nodes) -> dict[str, Any]:
 
 def sentence(nodes: Nodes) -> str:
     """Return what the cause of a failed execution says about the cluster."""
-    cost = f"about ' & $string({_usd(nodes)}) & ' USD.'" if nodes.usd_per_hour is not None else "price unknown.'"
-    return f"' The cluster: {nodes.count} nodes for ' & $string($round({_MINUTES}, 1)) & ' min, {cost}"
+    total = f"about ' & $string({_usd(nodes)}) & ' USD.'" if nodes.usd_per_hour is not None else "price unknown.'"
+    return f"' The cluster: {nodes.count} nodes for ' & $string($round({_MINUTES}, 1)) & ' min, {total}"
 
 
 def _usd(nodes: Nodes) -> str:
