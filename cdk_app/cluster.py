@@ -10,6 +10,7 @@ from cdk_app import checks, europe
 from cdk_app.disk_key import disk_key, encryption
 from cdk_app.network import EMR_MANAGED, Network
 from cdk_app.settings import Architecture
+from spark_job.prices import DISK_GB, Nodes
 
 RELEASE = "emr-7.14.0"
 
@@ -51,6 +52,12 @@ class Cluster(Construct):
         stack = cdk.Stack.of(self)
         self._network, self._core_nodes, self._spot_nodes = network, core_nodes, spot_nodes
         self._region, self._architecture = stack.region, architecture
+        self.nodes = Nodes(
+            stack.region,
+            tuple(instance_types(architecture, stack.region)),
+            count=1 + core_nodes + spot_nodes,
+            spot=spot_nodes,
+        )
         self.idle_timeout = cdk.Duration.minutes(idle_minutes)
         self.configurations = configurations(stack.region, core_nodes, spot_nodes)
         self.tags = {EMR_MANAGED[0]: EMR_MANAGED[1], "project": "fruits", "stack": stack.stack_name}
@@ -156,7 +163,7 @@ class Cluster(Construct):
         )
         disk = EmrCreateCluster.EbsBlockDeviceConfigProperty(
             volume_specification=EmrCreateCluster.VolumeSpecificationProperty(
-                volume_type=EmrCreateCluster.EbsBlockDeviceVolumeType.GP3, volume_size=cdk.Size.gibibytes(64)
+                volume_type=EmrCreateCluster.EbsBlockDeviceVolumeType.GP3, volume_size=cdk.Size.gibibytes(DISK_GB)
             )
         )
         return EmrCreateCluster.InstanceFleetConfigProperty(

@@ -5,9 +5,11 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
+from cdk_app import cost
 from cdk_app.state_machine import minutes, retry, service_call
 from cdk_app.storage import run_key
 from spark_job import runs
+from spark_job.prices import Nodes
 
 #: JSONata in a catch: the message of the error.
 CAUSE = "($exists($states.errorOutput.Cause) ? $states.errorOutput.Cause : $states.errorOutput.Error)"
@@ -30,11 +32,13 @@ def caught(error: str) -> dict[str, str]:
     return {"error_name": error, "failure": f"{{% {CAUSE} %}}"}
 
 
-def failure_states(scope: Construct, *, stack_name: str, results: str, logs_uri: str, topic: sns.ITopic) -> sfn.Chain:
+def failure_states(  # noqa: PLR0913 - what people are told
+    scope: Construct, *, stack_name: str, results: str, logs_uri: str, topic: sns.ITopic, nodes: Nodes
+) -> sfn.Chain:
     """Return the states that every failed run goes through. `results` is the name of the results bucket."""
     fail = sfn.Fail.jsonata(scope, "Run failed", error="{% $error_name %}", cause="{% $states.input.cause %}")
     notify = _notify_people(scope, stack_name, topic, fail)
-    explain = _choose_reason(scope, logs_uri)
+    explain = _choose_reason(scope, logs_uri, nodes)
     cluster = _ask_emr(scope, "Ask why the cluster ended", "describeCluster", _CLUSTER_REASON, explain)
     step = _ask_emr(scope, "Ask why the step ended", "listSteps", _STEP_REASON, cluster)
     job = service_call(
@@ -65,7 +69,7 @@ def _ask_emr(
     return task
 
 
-def _choose_reason(scope: Construct, logs_uri: str) -> sfn.Pass:
+def _choose_reason(scope: Construct, logs_uri: str, nodes: Nodes) -> sfn.Pass:
     return sfn.Pass.jsonata(
         scope,
         "Choose the reason",
@@ -76,6 +80,7 @@ def _choose_reason(scope: Construct, logs_uri: str) -> sfn.Pass:
             "    $filter([$job_reason, $cluster_reason, $step_reason, $failure], function($it) { $it != '' })[0],\n"
             f"  $cluster_id = '' ? '' : ' Logs: {logs_uri}' & $cluster_id & "
             "'/ (the driver: containers/*/*_000001/stdout.gz).',\n"
+            f"  $cluster_id = '' ? '' : {cost.sentence(nodes)},\n"
             "  $leak = '' ? '' : ' ' & $leak]) %}"
         },
     )

@@ -1,6 +1,7 @@
 """The state machine of a run: the sequence of states from the input to the results."""
 
 import re
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_s3 as s3
@@ -9,7 +10,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import emr, request
+from cdk_app import cost, emr, request
 from cdk_app.bundle import Job
 from cdk_app.cluster import CODE, ENVIRONMENT, Cluster
 from cdk_app.failure import CAUSE, REASONS, caught, failure_states
@@ -18,6 +19,7 @@ from cdk_app.state_machine import minutes, retry, service_call, state_machine, s
 from cdk_app.storage import CLUSTER_LOGS, Storage, run_key
 from spark_job import runs
 from spark_job.network.images import SUFFIXES
+from spark_job.prices import Nodes
 from spark_job.settings import Engine
 
 _IMAGE_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
@@ -70,7 +72,7 @@ class Workflow(Construct):
             name=self._name,
             comment="Image features of the photos in the data bucket. Start it with {}.",
             role=self.role,
-            definition=self._definition(_command(job, storage, engine), input_prefix, topic),
+            definition=self._definition(_command(job, storage, engine, cluster.nodes), input_prefix, topic),
             timeout=longest_execution(longest_run_hours),
             keep_logs_days=keep_logs_days,
         )
@@ -78,7 +80,14 @@ class Workflow(Construct):
     def _definition(self, command: list[str], input_prefix: str, topic: sns.ITopic) -> sfn.Chain:
         """Return the states. They are created from the last to the first, because each state names the next."""
         results = self._storage.results.bucket_name
-        explain = failure_states(self, stack_name=self._name, results=results, logs_uri=self._logs_uri, topic=topic)
+        explain = failure_states(
+            self,
+            stack_name=self._name,
+            results=results,
+            logs_uri=self._logs_uri,
+            topic=topic,
+            nodes=self._cluster.nodes,
+        )
         create = self._create_cluster(explain).next(self._run_job(self._finish(explain)))
         prepare = self._prepare(command, input_prefix).next(self._look_for_images(explain, create))
         wrong = sfn.Fail.jsonata(
@@ -185,7 +194,9 @@ class Workflow(Construct):
 
     def _finish(self, explain: sfn.IChainable) -> sfn.Chain:
         """Return the states after the job, whether it succeeded or failed."""
-        summarise = sfn.Pass.jsonata(self, "Summarise run", outputs=_summary(self._storage.results))
+        summarise = sfn.Pass.jsonata(
+            self, "Summarise run", outputs=_summary(self._storage.results, self._cluster.nodes)
+        )
         summarise.next(sfn.Succeed.jsonata(self, "Run succeeded"))
         decide = (
             sfn.Choice.jsonata(self, "Was a result published?", comment="Without a summary there is no result.")
@@ -290,7 +301,7 @@ def _leak(what: str, detail: str = "''") -> str:
     return f"{{% 'The cluster ' & $cluster_id & ' {what}; the janitor was called.' & {detail} %}}"
 
 
-def _command(job: Job, storage: Storage, engine: Engine) -> list[str]:
+def _command(job: Job, storage: Storage, engine: Engine, nodes: Nodes) -> list[str]:
     """Return the arguments of the step. Those with ``{% %}`` are JSONata on the completed input."""
     return [
         "spark-submit",
@@ -304,10 +315,11 @@ def _command(job: Job, storage: Storage, engine: Engine) -> list[str]:
         *("--components", "{% $string($states.input.components) %}"),
         *("--max-rejected", "{% $string($states.input.max_rejected) %}"),
         *("--run-id", "{% $states.context.Execution.Name %}"),
+        *("--cluster", cost.argument(nodes)),
     ]
 
 
-def _summary(results: s3.IBucket) -> dict[str, str]:
+def _summary(results: s3.IBucket, nodes: Nodes) -> dict[str, Any]:
     """Return the output of a run that succeeded."""
     bucket, region = results.bucket_name, cdk.Stack.of(results).region
     console = f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?region={region}&prefix="
@@ -321,6 +333,7 @@ def _summary(results: s3.IBucket) -> dict[str, str]:
         "components": "{% $summary = null ? null : $summary.pca.components %}",
         "variance_kept": "{% $summary = null ? null : $summary.pca.variance_kept %}",
         "images_per_second": "{% $summary = null ? null : $summary.images_per_second %}",
+        "cluster": cost.output(nodes),
         "report": uri(run_key(runs.REPORT)),
         "report_in_console": f"{{% '{console}' & {run_key(runs.REPORT)} %}}",
         "features": uri(run_key(f"{runs.FEATURES}/")),

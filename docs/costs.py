@@ -1,43 +1,37 @@
 """Estimates what a run costs in seven environments, with the prices and the formula of critical-review.md.
 
-python docs/costs.py
-python docs/costs.py --photos 250000 --speed 22
+python -m docs.costs
+python -m docs.costs --photos 250000 --speed 22
 """
 
 import argparse
+import functools
 import math
 from dataclasses import dataclass
 
+from spark_job.prices import DISK_GB, DISKS, EMR_FEE, HOURS_PER_MONTH, INSTANCES, Price
+
+REGION = "eu-west-3"
 CORES = 4  # per worker, in every environment
 MEMORY = 8  # GiB per worker for four tasks, Spark and the model; EMR Serverless bills it
 WATTS = 23.2  # m7g.xlarge at full load, by Cloud Carbon Footprint's coefficients
 OVERHEAD = 1.13  # electricity of a data centre divided by that of its machines (PUE), as AWS publishes it
 
-
-@dataclass(frozen=True)
-class Price:
-    """A price in US dollars before tax, and its source. It is ``assumed`` if no price of the region was found."""
-
-    value: float
-    unit: str
-    source: str
-    assumed: bool = False
-
-
+_other = functools.partial(Price, read="2026-11-22")
 PRICES = {
-    "machine": Price(0.1904, "m7g.xlarge, per hour", "Paris, SkyPilot catalogue v8 at 00148f2 (2 x large)"),
-    "x86": Price(0.2234, "m7i-flex.xlarge, per hour", "the same (2xlarge / 2)"),
-    "large": Price(3.0464, "m7g.16xlarge, per hour", "the same (2 x 8xlarge)"),
-    "spot": Price(0.5, "spot, share of on-demand", "40 to 52 % for m7g in that catalogue", assumed=True),
-    "emr": Price(0.25, "EMR's fee, share of on-demand", "0.048 / 0.192 for m5.xlarge in Virginia", assumed=True),
-    "disk": Price(0.093, "gp3, per GB and month", "0.08 in Virginia, plus 16 % for Paris", assumed=True),
-    "serverless_core": Price(0.06318, "EMR Serverless, per vCPU-hour", "Paris, x86, PerfKitBenchmarker at 441d2f9"),
-    "serverless_gb": Price(0.00689, "EMR Serverless, per GB-hour", "the same"),
-    "sagemaker": Price(1.2, "SageMaker, multiple of EC2", "0.23 / 0.192 for m5.xlarge in Virginia", assumed=True),
-    "dbu": Price(0.15, "DBU of Jobs Compute, Premium", "databrickspricing.pages.dev, April 2026", assumed=True),
-    "dbus": Price(0.69, "DBUs per hour, for 4 vCPU", "from memory, for m5.xlarge; none found for m7g", assumed=True),
-    "get": Price(0.00042, "1,000 GETs", "c3x.dev: 0.0004 in Virginia, plus 5 %", assumed=True),
-    "list": Price(0.0053, "1,000 LISTs", "c3x.dev: 0.005 in Virginia, plus 6 %", assumed=True),
+    "machine": INSTANCES[REGION, "m7g.xlarge"],
+    "x86": _other(0.2234, "m7i-flex.xlarge, per hour", "the same (2xlarge / 2)"),
+    "large": _other(3.0464, "m7g.16xlarge, per hour", "the same (2 x 8xlarge)"),
+    "spot": _other(0.5, "spot, share of on-demand", "35 to 42 % for m7g.xlarge there, rounded up", assumed=True),
+    "emr": EMR_FEE,
+    "disk": DISKS[REGION],
+    "serverless_core": _other(0.06318, "EMR Serverless, per vCPU-hour", "Paris, x86, PerfKitBenchmarker at 441d2f9"),
+    "serverless_gb": _other(0.00689, "EMR Serverless, per GB-hour", "the same"),
+    "sagemaker": _other(1.2, "SageMaker, multiple of EC2", "0.23 / 0.192 for m5.xlarge in Virginia", assumed=True),
+    "dbu": _other(0.15, "DBU of Jobs Compute, Premium", "databrickspricing.pages.dev, April 2026", assumed=True),
+    "dbus": _other(0.69, "DBUs per hour, for 4 vCPU", "from memory, for m5.xlarge; none found for m7g", assumed=True),
+    "get": _other(0.00042, "1,000 GETs", "c3x.dev: 0.0004 in Virginia, plus 5 %", assumed=True),
+    "list": _other(0.0053, "1,000 LISTs", "c3x.dev: 0.005 in Virginia, plus 6 %", assumed=True),
 }
 
 
@@ -78,8 +72,8 @@ class Estimate:
 
 def ways() -> list[Way]:
     """Return the environments with the prices above. The start times are assumptions."""
-    price = {name: price.value for name, price in PRICES.items()}
-    disk = 64 * price["disk"] / 730
+    price = {name: price.known for name, price in PRICES.items()}
+    disk = DISK_GB * price["disk"] / HOURS_PER_MONTH
     emr = price["machine"] * price["emr"] + disk
     databricks = price["machine"] + price["dbus"] * price["dbu"] + disk
     serverless = CORES * price["serverless_core"] + MEMORY * price["serverless_gb"]
@@ -118,7 +112,7 @@ def estimate(way: Way, photos: int, speed: float, minutes: float = 30, most: int
     wanted = math.ceil(photos / (speed * CORES * minutes * 60))
     workers = way.workers or min(max(wanted, 2), most)
     hours = max(way.start_minutes / 60 + photos / (speed * CORES * workers) / 3600, 1 / 60)
-    requests = photos / 1000 * PRICES["get"].value + photos / 1_000_000 * PRICES["list"].value
+    requests = photos / 1000 * PRICES["get"].known + photos / 1_000_000 * PRICES["list"].known
     return Estimate(workers, hours, hours * (workers * way.hour + way.idle_hour), requests)
 
 
@@ -130,10 +124,10 @@ def kilowatt_hours(run: Estimate, idle_machines: int = 1) -> float:
 def price_table() -> str:
     """Return the prices as a table in Markdown."""
     rows = [
-        f"| {price.unit} | {price.value:g} | {'assumed: ' if price.assumed else ''}{price.source} |"
+        f"| {price.unit} | {price.known:g} | {'assumed: ' if price.assumed else ''}{price.source} | {price.read} |"
         for price in PRICES.values()
     ]
-    return "\n".join(["| what | USD, or ratio | from |", "|---|---|---|", *rows])
+    return "\n".join(["| what | USD, or ratio | from | read on |", "|---|---|---|---|", *rows])
 
 
 def table(photos: list[int], speed: float) -> str:

@@ -51,12 +51,13 @@ def test_a_run_is_charged_for_at_least_one_minute() -> None:
 
 def test_every_price_names_its_source() -> None:
     for price in costs.PRICES.values():
-        assert price.value > 0
+        assert price.known > 0
         assert price.source in costs.price_table()
+        assert price.read in costs.price_table()
 
 
 def test_the_command_accepts_other_numbers() -> None:
-    command = [sys.executable, "docs/costs.py", "--photos", "5000", "--speed", "22"]
+    command = [sys.executable, "-m", "docs.costs", "--photos", "5000", "--speed", "22"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert costs.table([5000], 22) in printed
     assert costs.price_table() in printed

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from cdk_app.settings import Settings as StageSettings
 from docs import costs
-from spark_job import cli
+from spark_job import cli, prices
 from spark_job.demo import draw
 from spark_job.manifest import Manifest
 from spark_job.progress import Stages
@@ -182,7 +182,7 @@ def test_the_table_of_run_options_matches_the_code() -> None:
     defaults = {field.name: field.default for field in fields(Settings)}
     for option, default in documented.items():
         actual = options[option].default
-        expected = {"off": False, "time and letters": None}.get(default, default)
+        expected = {"off": False, "time and letters": None, "none": None}.get(default, default)
         assert str(actual) == str(expected), option
         name = option.removeprefix("--").replace("-", "_")
         assert actual is None or str(defaults[name]) == str(actual), option
@@ -203,6 +203,10 @@ def test_the_review_contains_the_tables_of_the_cost_calculator() -> None:
     page = (ROOT / "docs" / "critical-review.md").read_text()
     assert costs.table([10**4, 10**6, 10**8], 90) in page
     assert costs.price_table() in page
+
+
+def test_the_page_about_prices_contains_their_table() -> None:
+    assert prices.node_table() in (ROOT / "docs" / "prices.md").read_text()
 
 
 @every_page

@@ -27,6 +27,9 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     if pca.agreement_features is not None and pca.agreement_components is not None:
         lines["1-NN"] = f"{pca.agreement_features:.1%} agree on features, {pca.agreement_components:.1%} after PCA"
     lines["time"] = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in manifest.seconds.items())
+    if cluster := manifest.cluster:
+        price = "price unknown" if cluster.usd is None else f"about {cluster.usd:,.2f} USD"
+        lines["cluster"] = f"{duration(60 * cluster.minutes)} so far, {cluster.nodes:,} nodes, {price}"
     if counts.featurised:
         lines["speed"] = f"{manifest.images_per_second:,.0f} images/s"
     meaning = " (random: the features mean nothing)" if manifest.model.meaningless else ""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.manifest import ClusterRecord, Counts, Manifest, ModelRecord, PcaRecord
 
 #: Values of every type, each of which replaces every part of a possible value.
 ODD: list[Any] = [
@@ -46,6 +46,7 @@ _MANIFEST = Manifest(
     images_per_second=12.5,
     versions={"python": "3.11"},
     reused_from=None,
+    cluster=ClusterRecord("eu-west-3", ["m7g.xlarge"], 3, 0, 22.5, 0.27, "List prices."),
 )
 _MANIFESTS = [
     _MANIFEST,
@@ -228,13 +229,17 @@ CONTEXTS = [
             "StartTime": start,
             "Input": {},
         },
-        "State": {"EnteredTime": start, "Name": "state", "RetryCount": 0},
+        "State": {"EnteredTime": entered, "Name": "state", "RetryCount": 0},
     }
-    for name, start in [
-        ("run-1", "2026-01-01T10:00:00.123Z"),
-        ("9b7e9d6c-6bb2-4a1e-8c9d-0a1b2c3d4e5f_9b7e9d6c-6bb2-4a1e-8c9d-0a1b2c3d4e5f", "2026-01-01T10:00:05Z"),
-        ("l'été", "2026-01-01T10:00:06.000Z"),
-        ("a(1)", "2030-01-01T00:00:00.000Z"),
+    for name, start, entered in [
+        ("run-1", "2026-01-01T10:00:00.123Z", "2026-01-01T10:23:24.123Z"),
+        (
+            "9b7e9d6c-6bb2-4a1e-8c9d-0a1b2c3d4e5f_9b7e9d6c-6bb2-4a1e-8c9d-0a1b2c3d4e5f",
+            "2026-01-01T10:00:05Z",
+            "2026-01-01T10:00:20.5Z",
+        ),
+        ("l'été", "2026-01-01T10:00:06.000Z", "2026-01-04T10:45:06.000Z"),
+        ("a(1)", "2030-01-01T00:00:00.000Z", "2030-01-01T00:00:00.000Z"),
     ]
 ]
 

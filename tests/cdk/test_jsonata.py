@@ -9,13 +9,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdk_app import request
+from cdk_app import cost, request
+from spark_job.prices import INSTANCES, Nodes, usd
 from tests.cdk import jsonata_engines, jsonata_table
 from tests.cdk.jsonata_engines import Outcome, Reference, emulator
 from tests.cdk.template import Synthesised, states
@@ -313,6 +315,25 @@ def _agree(reference: Reference, expression: str, states: dict[str, Any]) -> Non
 @given(value=_INPUTS, name=st.text(alphabet="aZ09._-é/ ", min_size=1, max_size=80))
 def test_both_engines_check_any_input_alike(reference: Reference, value: Any, name: str) -> None:
     _agree(reference, request.problems(), {"input": value, "context": {"Execution": {"Name": name}}})
+
+
+@given(
+    minutes=st.floats(0, 5000),
+    key=st.sampled_from([key for key, price in INSTANCES.items() if price.value]),
+    count=st.integers(1, 251),
+)
+def test_the_state_machine_computes_the_price_of_a_cluster_as_the_job_does(
+    reference: Reference, minutes: float, key: tuple[str, str], count: int
+) -> None:
+    nodes = Nodes(key[0], (key[1],), count)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [(start + after).isoformat(timespec="milliseconds") for after in (timedelta(), timedelta(minutes=minutes))]
+    states = {"context": {"Execution": {"StartTime": times[0]}, "State": {"EnteredTime": times[1]}}}
+    output = cost.output(nodes)
+    for name, expected, tolerance in (("usd", usd(nodes.usd_per_hour, minutes), 0.011), ("minutes", minutes, 0.051)):
+        found = reference.evaluate(output[name][2:-2], {"states": states})
+        assert found.value == pytest.approx(expected, abs=tolerance, rel=1e-4)
+        _agree(reference, output[name], states)
 
 
 @given(value=_INPUTS)

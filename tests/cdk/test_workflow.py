@@ -1,5 +1,6 @@
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ from statelint.linter import Linter
 
 from cdk_app import workflow
 from cdk_app.settings import Settings
+from spark_job import prices
+from spark_job.cluster import Cluster
+from spark_job.prices import Nodes
 from tests.cdk.conftest import Synthesise
 from tests.cdk.golden import check
 from tests.cdk.simulator import Aws, AwsError, Execution, execute
@@ -50,6 +54,7 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
     execution = run(definition, aws)
     assert execution.status == "SUCCEEDED"
     folder = "s3://StorageResults/runs/run-1"
+    cluster = execution.output.pop("cluster")
     assert execution.output == {
         "run": "run-1",
         "images": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
@@ -64,6 +69,9 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
         "manifest": f"{folder}/manifest.json",
         "warnings": [],
     }
+    nodes = Nodes("eu-west-3", ("m7g.xlarge", "m6g.xlarge"), 3)
+    assert cluster == {"minutes": cluster["minutes"], "nodes": 3, "usd": 0.01, "note": nodes.note}
+    assert 0 <= cluster["minutes"] < 1  # so a whole minute is charged
     assert [name for name, _ in aws.calls] == [
         "s3:listObjectsV2",
         "elasticmapreduce:createCluster",
@@ -84,8 +92,12 @@ def test_the_step_is_the_jobs_command(definition: dict[str, Any]) -> None:
     assert words[words.index("run") :] == [
         *("run", "--input", "s3://StorageData/2026/", "--output", "s3://StorageResults"),
         *("--weights", words[words.index("--weights") + 1], "--engine", "litert"),
-        *("--components", "200", "--max-rejected", "0.1", "--run-id", "run-1", "--recompute"),
+        *("--components", "200", "--max-rejected", "0.1", "--run-id", "run-1"),
+        *("--cluster", words[words.index("--cluster") + 1], "--recompute"),
     ]
+    cluster = Cluster.from_json(words[words.index("--cluster") + 1])
+    assert cluster.nodes == Nodes("eu-west-3", ("m7g.xlarge", "m6g.xlarge"), 3)
+    assert abs((datetime.now(UTC) - cluster.started).total_seconds()) < 60
     archives = [archive.split("#") for archive in words[words.index("--archives") + 1].split(",")]
     assert [(Path(uri).suffix, name) for uri, name in archives] == [(".zip", "environment"), (".zip", "code")]
     assert given["Step"]["ActionOnFailure"] == "TERMINATE_CLUSTER"
@@ -157,7 +169,7 @@ def test_the_cause_of_a_failed_job_is_its_own_reason_and_the_place_of_the_log(de
     assert execution.error == "JobFailed"
     assert execution.cause == (
         "7 % of the images were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
-        "(the driver: containers/*/*_000001/stdout.gz)."
+        "(the driver: containers/*/*_000001/stdout.gz). The cluster: 3 nodes for 0 min, about 0.01 USD."
     )
     (message,) = aws.named("sns:publish")
     assert message["Message"] == f"JobFailed: {execution.cause}"
@@ -264,6 +276,17 @@ def test_a_summary_that_cannot_be_read_loses_no_result(definition: dict[str, Any
     assert execution.output["warnings"] == [
         "The state machine could not read the summary; the counts are in the manifest."
     ]
+
+
+def test_an_unknown_price_is_null_and_says_why(synthesise: Synthesise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(prices.INSTANCES, ("eu-west-3", "m6g.xlarge"), prices.Price(None, "per hour", "not found"))
+    definition = synthesise(Settings(spot_nodes=4)).definition("Workflow")
+    output = run(definition, Aws(job=publish)).output["cluster"]
+    assert (output["nodes"], output["usd"]) == (7, None)
+    assert output["note"] == "No list price of m6g.xlarge in eu-west-3 is known."
+    failed = run(definition, Aws(job=write_failure, fails={"elasticmapreduce:addStep": FAILED}))
+    assert "The cluster: 7 nodes for" in failed.cause
+    assert failed.cause.endswith(" min, price unknown.")
 
 
 def test_random_weights_give_a_warning(definition: dict[str, Any]) -> None:
