@@ -40,8 +40,7 @@ _TRIAL_SECONDS = 600
 
 def kill_executor(yarn: Yarn) -> None:
     """Kill an executor that is on another node than the driver."""
-    node, container = yarn.place_of("executor")
-    yarn.kill(node, container)
+    yarn.kill(*yarn.place_of("executor"))
 
 
 def lose_node(yarn: Yarn) -> None:
@@ -61,9 +60,7 @@ def lose_driver(yarn: Yarn) -> None:
 
 def replace_node(yarn: Yarn) -> None:
     """Take away a node that has an executor but not the driver, and add a new one."""
-    node, _ = yarn.place_of("executor")
-    yarn.lose_node(node)
-    yarn.start_node(node)
+    yarn.replace_node(yarn.place_of("executor")[0])
 
 
 DISTURBANCES: dict[str, Callable[[Yarn], None]] = {

@@ -138,6 +138,11 @@ class Yarn:
             _signal(pid, signal.SIGKILL)
         server.wait()
 
+    def replace_node(self, number: int) -> None:
+        """Take a node away, and add a new one."""
+        self.lose_node(number)
+        self.start_node(number)
+
     def freeze_node(self, number: int) -> None:
         """Freeze a node like a network that vanishes: nothing on it answers, and no connection is closed."""
         for pid in (self._servers[f"node{number}"].pid, *self.processes(number)):
@@ -219,7 +224,12 @@ class Yarn:
     def environment_of_driver(self) -> dict[str, str]:
         """Return the variables that YARN gave the driver, from the script that started its container."""
         script = next(self.folder.glob("node*/logs/application_*/container_*_000001/launch_container.sh"))
-        return dict(re.findall(r'(?m)^export (\w+)="?\$?\{?\w*:?-?"?(.*?)"?\}?"?$', script.read_text()))
+        return dict(re.findall(r'(?m)^export (\w+)=(?:\$\{\w+:-)?"(.*?)"\}?$', script.read_text()))
+
+    def configuration(self) -> dict[str, dict[str, str]]:
+        """Return the configuration of the first node and of spark-submit, by file."""
+        files = {"core-site": self._core_site(), "yarn-site": self._yarn_site(self.host(0), self.folder / "node0")}
+        return {**files, "spark-defaults": self.settings()}
 
     def ask(self, path: str) -> Any:
         """Return what the web service of the ResourceManager says."""
@@ -296,7 +306,7 @@ class Yarn:
             "yarn.nodemanager.vmem-check-enabled": "false",
             "yarn.nodemanager.local-dirs": f"{node}/local",
             "yarn.nodemanager.log-dirs": f"{node}/logs",
-            "yarn.nodemanager.admin-env": ",".join(f"{name}={value}" for name, value in self.variables.items()),
+            **{f"yarn.nodemanager.admin-env.{name}": value for name, value in self.variables.items()},
             # The files of containers stay, so that tests can read the script that started the driver.
             "yarn.nodemanager.delete.debug-delay-sec": "3600",
             "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99",

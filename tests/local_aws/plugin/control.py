@@ -28,8 +28,10 @@ class Faults:
         ``times``, the action always fails.
     events_lost
         Whether the events that services send to EventBridge are lost.
-    file_system
-        How Spark itself reads and writes S3: ``staged`` or ``s3a`` (see `steps`).
+    spark
+        Where the steps of new clusters run: ``local`` or ``yarn`` (see `steps`).
+    node
+        What happens to a node of a YARN when a run has written its first features (see `on_yarn`).
     """
 
     startup_seconds: float = float(os.environ.get("LOCAL_AWS_STARTUP_SECONDS", "1"))
@@ -39,7 +41,8 @@ class Faults:
     driver: str = ""
     api: dict[str, dict[str, Any]] = field(default_factory=dict)
     events_lost: bool = False
-    file_system: str = "staged"
+    spark: str = "local"
+    node: str = ""
 
     def set(self, values: dict[str, Any]) -> None:
         """Set these faults, and reset all others."""

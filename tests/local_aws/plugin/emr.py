@@ -14,7 +14,8 @@ from ministack.services import emr
 
 from tests.local_aws.plugin import patches, roles
 from tests.local_aws.plugin.control import clocks, faults
-from tests.local_aws.plugin.steps import Node, Step
+from tests.local_aws.plugin.node import Node
+from tests.local_aws.plugin.steps import Spark, Step, spark_on
 
 Json = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
@@ -150,8 +151,8 @@ class ClusterLifecycle:
         deadline = time.time() + faults.startup_seconds
         while time.time() < deadline and not self.ended:
             time.sleep(0.1)
-        node = self._node()
-        if node is None:
+        spark = self._spark()
+        if spark is None:
             return
         self._set_state("WAITING")
         self.idle_since = time.time()
@@ -159,12 +160,12 @@ class ClusterLifecycle:
         while not self.ended:
             step = next((one for one in self._steps if one["Status"]["State"] == "PENDING"), None)
             if step is not None:
-                self._run_step(node, step)
+                self._run_step(spark, step)
                 self.idle_since = time.time()
             elif time.time() - self.idle_since > limit:
                 self.end("TERMINATED", "ALL_STEPS_COMPLETED", "The cluster was idle for longer than its policy allows.")
             time.sleep(0.1)
-        node.close()
+        spark.close()
 
     @property
     def _steps(self) -> list[Json]:
@@ -175,33 +176,33 @@ class ClusterLifecycle:
             if not self.ended:
                 _set_state(self.cluster, state)
 
-    def _node(self) -> Node | None:
-        """Return the node when it is ready, or None if the cluster does not start."""
+    def _spark(self) -> Spark | None:
+        """Return where the steps run when it is ready, or None if the cluster does not start."""
         if faults.start_reason:
             self.end("TERMINATED_WITH_ERRORS", *faults.start_reason)
         if self.ended:
             return None
         try:
             roles.assume(self._given["ServiceRole"], "elasticmapreduce", self.cluster["ClusterArn"])
-            node = Node(self.cluster, self._given, _role_of_profile(self._given["JobFlowRole"]))
+            spark = spark_on(Node(self.cluster, self._given, _role_of_profile(self._given["JobFlowRole"])))
         except roles.RefusedError as error:
             self.end("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", str(error))
             return None
         self._set_state("BOOTSTRAPPING")
         if faults.bootstrap_reason:
             self.end("TERMINATED_WITH_ERRORS", *faults.bootstrap_reason)
-            node.close()
+            spark.close()
             return None
-        return node
+        return spark
 
-    def _run_step(self, node: Node, record: Json) -> None:
+    def _run_step(self, spark: Spark, record: Json) -> None:
         with self._lock:
             if self.ended:
                 return
             _set_state(self.cluster, "RUNNING")
             _set_state(record, "RUNNING")
             record["Status"]["Timeline"]["StartDateTime"] = time.time()
-            self._running = Step(node, record)
+            self._running = Step(spark, record)
         code = self._running.run()
         record["Status"]["Timeline"]["EndDateTime"] = time.time()
         if record["Status"]["State"] != "RUNNING":
