@@ -63,32 +63,33 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         todo = _plan(spark, source, earlier)
         check_count(settings.components, todo.found, network.feature_count)
         folder.claim(_iso(started), model.digest)
-    task = FeatureTask.prepare(spark, source.uri, model)
-    with stages.stage("features", todo.to_compute, lambda: task.done.value):
-        rejected = _compute(todo, task, folder, settings.max_rejected)
-    reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
-    manifest = Manifest(
-        run_id=settings.run_id,
-        started=_iso(started),
-        finished=_iso(datetime.now(UTC)),
-        input=source.uri,
-        output=output.uri,
-        settings=asdict(settings),
-        counts=Counts(todo.found, reduced.featurised, reduced.reused, sum(rejected.values())),
-        rejected=rejected,
-        labels=reduced.labels,
-        model=model.record,
-        pca=_pca_record(settings, reduced.fitted, reduced.sample),
-        seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
-        images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
-        versions=_versions(spark),
-        reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
-        reused=todo.reused_from,
-        retries=task.retries.value,
-    )
-    ratios = reduced.fitted.explained_variance_ratio.tolist()
-    folder.publish(manifest, page.render(manifest, ratios, reduced.points, reduced.examples))
-    return manifest
+    with folder.failure_left(), stages.written(folder.write_progress):
+        task = FeatureTask.prepare(spark, source.uri, model)
+        with stages.stage("features", todo.to_compute, lambda: task.done.value):
+            rejected = _compute(todo, task, folder, settings.max_rejected)
+        reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
+        manifest = Manifest(
+            run_id=settings.run_id,
+            started=_iso(started),
+            finished=_iso(datetime.now(UTC)),
+            input=source.uri,
+            output=output.uri,
+            settings=asdict(settings),
+            counts=Counts(todo.found, reduced.featurised, reduced.reused, sum(rejected.values())),
+            rejected=rejected,
+            labels=reduced.labels,
+            model=model.record,
+            pca=_pca_record(settings, reduced.fitted, reduced.sample),
+            seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+            images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
+            versions=_versions(spark),
+            reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
+            reused=todo.reused_from,
+            retries=task.retries.value,
+        )
+        ratios = reduced.fitted.explained_variance_ratio.tolist()
+        folder.publish(manifest, page.render(manifest, ratios, reduced.points, reduced.examples))
+        return manifest
 
 
 def _plan(spark: SparkSession, source: Store, earlier: list[RunFolder]) -> Plan:
