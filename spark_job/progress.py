@@ -64,11 +64,11 @@ class StageProgress:
             words += f", {self.images_per_second:,.0f} images/s"
         return f"{words}, {duration(self.seconds_left)} left" if self.seconds_left else words
 
-    def to_json(self, time: str | None = None) -> str:
-        """Return it as JSON, with a time in ISO 8601, by default the current one in UTC."""
+    def to_json(self, written: str | None = None) -> str:
+        """Return it as JSON, with the time at which it is written, in ISO 8601; by default the current time in UTC."""
         speed, left = self.images_per_second, self.seconds_left
         fields = {
-            "time": time or datetime.now(UTC).isoformat(timespec="seconds"),
+            "time": written or datetime.now(UTC).isoformat(timespec="seconds"),
             "stage": self.stage,
             "done": self.done,
             "total": self.total,

@@ -210,6 +210,11 @@ def _look(folder: RunFolder, watched: Watched) -> Manifest | None:
         raise
     except OSError as error:
         raise UserError(f"The output {folder.output.uri} cannot be read: {error}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"What the run {folder.run_id} has written about itself in {folder.output.uri}/{folder.path} cannot be "
+            f"read ({error!r}). Use the version of this program that made it."
+        ) from error
     return None
 
 

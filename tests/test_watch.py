@@ -240,6 +240,14 @@ def test_a_manifest_of_another_version_is_reported(output: Store) -> None:
         watch(RunFolder(output, "one"), _terminal()[0], read_seconds=SOON)
 
 
+@pytest.mark.parametrize("name", ["_progress.json", "_failed.json"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}"])
+def test_a_file_of_another_version_is_reported(output: Store, name: str, content: bytes) -> None:
+    output.write(f"runs/one/{name}", content)
+    with pytest.raises(UserError, match=r"run one has written about itself .* cannot be read"):
+        watch(RunFolder(output, "one"), _terminal()[0], read_seconds=SOON)
+
+
 def test_a_lost_connection_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spark_job.storage.s3._PAUSES", (0.01,))
     for name, value in {"ACCESS_KEY_ID": "t", "SECRET_ACCESS_KEY": "t", "REGION": "eu-west-3"}.items():
