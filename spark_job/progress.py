@@ -1,11 +1,10 @@
 """The progress of a run: a bar on a terminal, lines in a log, and a small file for those who watch from outside."""
 
-import contextlib
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -161,7 +160,7 @@ def write_often(
     progress = None
     while not wait(_WRITE_SECONDS if progress else _LOOK_SECONDS):
         if progress := look():
-            with contextlib.suppress(OSError):  # it is only news; the next write may succeed
+            with suppress(OSError):  # it is only news; the next write may succeed
                 write(progress.to_json())
 
 

@@ -18,7 +18,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -192,13 +191,13 @@ class RunFolder:
         """Write why the run failed, for the state machine and for those who watch."""
         self.output.write(f"{self.path}/{FAILED}", json.dumps({"reason": reason}).encode())
 
-    @contextmanager
+    @contextlib.contextmanager
     def failure_left(self) -> Iterator[None]:
         """Leave the reason if the block fails. Only the run that has claimed the id may enter the block."""
         try:
             yield
         except BaseException as error:
-            with contextlib.suppress(OSError):  # the command prints the reason too
+            with contextlib.suppress(Exception):  # whatever else goes wrong now must not hide the error
                 self.leave_failure(sentence(error))
             raise
 

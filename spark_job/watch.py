@@ -5,7 +5,6 @@ this module measures on its own clock how long nothing has changed. It uses the 
 it starts it cannot know for how long the file has been there.
 """
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -174,27 +173,27 @@ def watch(
         If the output cannot be read.
     """
     watched = Watched(patience or Patience())
-    shown: set[str] = set()
+    said: set[str] = set()
     _print(console, f"{'run':<10} {folder.run_id}")
     with show(console, watched.now):
-        for look in itertools.count():
+        while True:
             try:
                 manifest = _look(folder, watched)
                 warning = watched.warning()
             except ConnectionError as error:  # a laptop that slept may get its connection back
                 manifest, warning = None, f"{error}. Trying again."
             for stage, seconds in (manifest.seconds if manifest else watched.now().finished).items():
-                if stage not in shown:
+                if stage not in said:
                     show_finished(console, stage, seconds)
-                    shown.add(stage)
+                    said.add(stage)
             if manifest:
                 return manifest
-            if look == 0 and watched.is_waiting:
+            if watched.is_waiting and _WAITING.stage not in said:
                 warning = f"The run {folder.run_id} has not started yet. A cluster needs about 7 minutes before that."
+                said.add(_WAITING.stage)
             if warning:
                 _print(console, warning)
             time.sleep(read_seconds)
-    raise AssertionError  # the loop has no end
 
 
 def _look(folder: RunFolder, watched: Watched) -> Manifest | None:
@@ -202,7 +201,7 @@ def _look(folder: RunFolder, watched: Watched) -> Manifest | None:
     try:
         if manifest := folder.manifest:
             return manifest
-        if reason := folder.failure:
+        if (reason := folder.failure) is not None:
             raise RunError(f"The run {folder.run_id} failed. It said: {reason.removeprefix('fruits: ')}")
         text = folder.progress
         watched.read(text, "" if text else folder.started)
