@@ -13,7 +13,7 @@ from rich.console import Console
 
 from spark_job import __version__
 from spark_job.cluster import Cluster
-from spark_job.errors import RunError, UserError
+from spark_job.errors import RunError, UserError, sentence
 from spark_job.progress import Stages
 from spark_job.settings import Engine, Settings, new_run_id, parse_components
 
@@ -26,6 +26,10 @@ _EXAMPLES = {
     "similar": (
         "similar photo.jpg --run results",
         "similar s3://bucket/photo.jpg --run s3://bucket/results --k 12 --html similar.html",
+    ),
+    "watch": (
+        "watch --output results",
+        "watch --output s3://bucket/results --run-id 20261122T050353Z-1a2b",
     ),
     "compile": ("compile --weights imagenet --output mobilenet.model",),
     "forget": (
@@ -58,36 +62,15 @@ def main(arguments: Sequence[str] | None = None, on_failure: OnFailure = lambda 
     console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1))
     try:
         options.command(options, console)
-    except UserError as error:
-        message, code = str(error), 2
-    except RunError as error:
-        message, code = str(error), 1
-    except KeyboardInterrupt:
-        message, code = "Interrupted; nothing was published.", 1
-    except Exception as error:
-        traceback.print_exc()
-        message, code = f"The run failed: {_root_cause(error)}", 1
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, UserError | RunError | KeyboardInterrupt):
+            traceback.print_exc()
+        message, code = f"fruits: {sentence(error)}", 2 if isinstance(error, UserError) else 1
     else:
         return 0
-    message = f"fruits: {message}"
     print(message, file=sys.stderr)
     on_failure(options, message)
     return code
-
-
-def _root_cause(error: Exception) -> str:
-    """Return the most useful line: the innermost Java exception, or the last line of a worker's traceback."""
-    from py4j.protocol import Py4JJavaError
-    from pyspark.errors import PythonException
-
-    text = str(error)
-    if isinstance(error, Py4JJavaError):
-        cause = error.java_exception
-        while cause.getCause() is not None:
-            cause = cause.getCause()
-        text = cause.toString()
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1] if isinstance(error, PythonException) else lines[0]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, add, purpose in (
         ("run", _add_run, "compute the features of a folder of photos"),
+        ("watch", _add_watch, "show the progress of a run from outside, until it is published or has failed"),
         ("similar", _add_similar, "find the photos of a run that look most like one photo"),
         ("compile", _add_compile, "compile weights to the model file that a cluster uses"),
         ("forget", _add_forget, "remove older runs now, for example to erase a photo"),
@@ -144,6 +128,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the manifest instead of the summary")
     add("--cluster", metavar="JSON", help="given by the state machine: the cluster's nodes and start, for its price")
     parser.set_defaults(command=_run)
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Show the progress of a run from outside, such as on a cluster, until it is published (exit code 0) or has "
+        "failed (exit code 1). If nothing moves for minutes, say so."
+    )
+    parser.add_argument("--output", required=True, metavar="URI", help="an output: a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "--run-id", metavar="ID", help="the run, even if it has not started yet (default: the newest run in progress)"
+    )
+    parser.set_defaults(command=_watch)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -224,6 +220,22 @@ def _execute(settings: Settings, console: Console, *, as_json: bool = False, clu
 
     manifest = run(settings, Stages(console), cluster=cluster)
     print(manifest.to_json().rstrip() if as_json else summary(manifest))
+
+
+def _watch(options: argparse.Namespace, console: Console) -> None:
+    from spark_job import watch
+    from spark_job.report.summary import summary
+    from spark_job.storage import open_store
+
+    output = open_store(options.output)
+    folder = watch.choose(output, options.run_id)
+    if folder is None:
+        print(watch.idle(output))
+        return
+    try:
+        print(summary(watch.watch(folder, console)))
+    except KeyboardInterrupt:
+        raise RunError(f"Interrupted; the run {folder.run_id} is not affected.") from None
 
 
 def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages

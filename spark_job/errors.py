@@ -15,3 +15,27 @@ class UserError(Exception):
 
 class RunError(Exception):
     """The command was correct, but the run failed."""
+
+
+def sentence(error: BaseException) -> str:
+    """Return the error in one sentence, for a person."""
+    if isinstance(error, UserError | RunError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted; nothing was published."
+    return f"The run failed: {_root_cause(error)}"
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return the most useful line: the innermost Java exception, or the last line of a worker's traceback."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PythonException
+
+    text = str(error)
+    if isinstance(error, Py4JJavaError):
+        cause = error.java_exception
+        while cause.getCause() is not None:
+            cause = cause.getCause()
+        text = cause.toString()
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if isinstance(error, PythonException) else lines[0]

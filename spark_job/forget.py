@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from spark_job import runs
 from spark_job.errors import UserError
 from spark_job.runs import RunFolder
 from spark_job.storage.base import Removed, Store
-
-_MAX_DURATION = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def choose(known: Sequence[Run], latest: str, keep: int, now: datetime) -> list[
     newest_first = sorted(known, key=lambda run: run.started, reverse=True)
     ids = [run.run_id for run in newest_first if run.published]
     ids = ids[ids.index(latest) :]
-    too_old = (now - _MAX_DURATION).isoformat()
+    too_old = (now - runs.MAX_DURATION).isoformat()
     return [
         run
         for run in newest_first

@@ -1,7 +1,8 @@
 """The script that spark-submit starts on the cluster.
 
 It runs the command. If the command fails, it writes the reason to the run's folder, where the state machine reads it:
-on a cluster, standard error ends in a compressed file that a state machine cannot read.
+on a cluster, standard error ends in a compressed file that a state machine cannot read. It does so even if another run
+has taken the id, because the state machine looks nowhere else; other readers look at the manifest of that run first.
 """
 
 import contextlib

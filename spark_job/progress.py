@@ -1,20 +1,89 @@
-"""The progress of a run: a bar on a terminal, or a line from time to time in a log."""
+"""The progress of a run: a bar on a terminal, lines in a log, and a small file for those who watch from outside."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
-from rich.text import Text
 
 from spark_job.report.text import duration
 
 _LOOK_SECONDS = 0.2
 _LOG_SECONDS = 30.0
+_WRITE_SECONDS = 20.0
+_LAST_WRITE_SECONDS = 1.0  # enough for a storage that works; the run does not wait for one that hangs
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """How far a stage has come.
+
+    Attributes
+    ----------
+    stage
+        The name of the stage.
+    done, total
+        The numbers of images; ``total`` is 0 for a stage that does not count images.
+    seconds
+        The time since the stage began.
+    finished
+        The seconds of each stage before this one.
+    """
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    finished: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The speed; None if it is unknown."""
+        return self.done / self.seconds if self.done and self.seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time that the other images will take; None if it is unknown."""
+        speed = self.images_per_second
+        return max(0, self.total - self.done) / speed if speed and self.total else None  # repeated tasks count twice
+
+    def __str__(self) -> str:
+        """Return it in words: count, images per second and time left, or the time since the stage began."""
+        if not self.total:
+            return f"{duration(self.seconds)} so far"
+        words = f"{self.done:,} of {self.total:,}"
+        if self.images_per_second:
+            words += f", {self.images_per_second:,.0f} images/s"
+        return f"{words}, {duration(self.seconds_left)} left" if self.seconds_left else words
+
+    def to_json(self, written: str | None = None) -> str:
+        """Return it as JSON, with the time at which it is written, in ISO 8601; by default the current time in UTC."""
+        speed, left = self.images_per_second, self.seconds_left
+        fields = {
+            "time": written or datetime.now(UTC).isoformat(timespec="seconds"),
+            "stage": self.stage,
+            "done": self.done,
+            "total": self.total,
+            "seconds": round(self.seconds, 1),
+            "images_per_second": None if speed is None else round(speed, 1),
+            "seconds_left": None if left is None else round(left),
+            "finished": {name: round(seconds, 1) for name, seconds in self.finished.items()},
+        }
+        return json.dumps(fields, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> tuple[Self, datetime]:
+        """Read what :meth:`to_json` wrote, and when; raise ValueError, KeyError or TypeError if it is anything else."""
+        fields = json.loads(text)
+        names = ("stage", "done", "total", "seconds", "finished")
+        return cls(**{name: fields[name] for name in names}), datetime.fromisoformat(fields["time"])
 
 
 @dataclass
@@ -32,53 +101,103 @@ class Stages:
     console: Console
     log_seconds: float = _LOG_SECONDS
     seconds: dict[str, float] = field(default_factory=dict)
+    _current: Callable[[], StageProgress] | None = field(init=False, repr=False, default=None)
 
     @contextmanager
     def stage(self, name: str, images: int = 0, done: Callable[[], int] = lambda: 0) -> Iterator[None]:
         """Time a stage; if it has ``images``, show how many are done, how fast, and the time left."""
-        began = time.monotonic()
-        show = self._bar if self.console.is_terminal else self._lines
-        stop = threading.Event()  # set when the stage ends
-        watcher = threading.Thread(target=show, args=(name, images, done, stop), daemon=True)
-        watcher.start()
-        try:
+        began, before = time.monotonic(), dict(self.seconds)
+
+        def look() -> StageProgress:
+            return StageProgress(name, done(), images, time.monotonic() - began, before)
+
+        self._current = look
+        with show(self.console, look, self.log_seconds):
             yield
             self.seconds[name] = time.monotonic() - began
+        show_finished(self.console, name, self.seconds[name])
+
+    @contextmanager
+    def written(self, write: Callable[[str], None]) -> Iterator[None]:
+        """Until the end, write the progress of the stages that begin from now on: at once, then every 20 s.
+
+        The run neither waits for a write nor fails with it.
+
+        Parameters
+        ----------
+        write
+            Gets :class:`StageProgress` as JSON; it may take long, or raise OSError.
+        """
+        self._current = None
+        ended = threading.Event()
+        # A daemon: Python would wait for any other thread before it exits.
+        writer = threading.Thread(target=write_often, args=(self._look, write, ended.wait), daemon=True)
+        writer.start()
+        try:
+            yield
         finally:
-            stop.set()
-            watcher.join()
-        self.console.print(f"{name:<10} {duration(self.seconds[name])}", soft_wrap=True, highlight=False)
+            ended.set()
+            writer.join(_LAST_WRITE_SECONDS)
 
-    def _bar(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
-        counted = _Images() if images else TimeElapsedColumn()
-        columns = (TextColumn("{task.description:<10}"), BarColumn(bar_width=20), counted)
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(name, total=images or None)
-            while not stop.wait(_LOOK_SECONDS):
-                progress.update(task, completed=done())
-
-    def _lines(self, name: str, images: int, done: Callable[[], int], stop: threading.Event) -> None:
-        began = time.monotonic()
-        while not stop.wait(self.log_seconds):
-            words = describe(done(), images, time.monotonic() - began) if images else "working"
-            self.console.print(f"{name:<10} {words}", soft_wrap=True, highlight=False)
+    def _look(self) -> StageProgress | None:
+        return self._current() if self._current else None
 
 
-class _Images(ProgressColumn):
-    """Count, speed and time left of a stage with images. This text never wraps; a narrow terminal shortens the bar."""
+def write_often(
+    look: Callable[[], StageProgress | None], write: Callable[[str], None], wait: Callable[[float], bool]
+) -> None:
+    """Write what ``look`` returns as soon as it is not None, and again 20 s after each write.
 
-    def __init__(self) -> None:
-        super().__init__(Column(no_wrap=True))
+    Parameters
+    ----------
+    look
+        Returns the progress; None before the first stage.
+    write
+        Writes it.
+    wait
+        Waits for some seconds; returns whether the run has ended.
+    """
+    progress = None
+    while not wait(_WRITE_SECONDS if progress else _LOOK_SECONDS):
+        if progress := look():
+            with suppress(OSError):  # it is only news; the next write may succeed
+                write(progress.to_json())
 
-    def render(self, task: Task) -> Text:
-        return Text(describe(int(task.completed), int(task.total or 0), task.elapsed or 0))
+
+@contextmanager
+def show(console: Console, look: Callable[[], StageProgress], log_seconds: float = _LOG_SECONDS) -> Iterator[None]:
+    """Until the end, show what ``look`` returns: as a bar on a terminal, as a line from time to time in a log."""
+    stop = threading.Event()
+    target, pause = (_bar, _LOOK_SECONDS) if console.is_terminal else (_lines, log_seconds)
+    thread = threading.Thread(target=target, args=(console, look, lambda: stop.wait(pause)), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
-def describe(done: int, images: int, seconds: float) -> str:
-    """Return how far a stage has come, in words: count, images per second, time left."""
-    words = f"{done:,} of {images:,}"
-    if not done or seconds <= 0:
-        return words
-    speed = done / seconds
-    words += f", {speed:,.0f} images/s"
-    return words if done >= images else f"{words}, {duration((images - done) / speed)} left"
+def show_finished(console: Console, stage: str, seconds: float) -> None:
+    """Print how long a stage took."""
+    console.print(f"{stage:<10} {duration(seconds)}", soft_wrap=True, highlight=False)
+
+
+def _bar(console: Console, look: Callable[[], StageProgress], has_ended: Callable[[], bool]) -> None:
+    # The text never wraps; a narrow terminal shortens the bar.
+    words = TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True))
+    columns = (TextColumn("{task.description:<10}"), BarColumn(bar_width=20), words)
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None, words="")
+        while True:
+            now = look()
+            progress.tasks[0].total = now.total or None  # update() would ignore None
+            progress.update(task, description=now.stage, completed=now.done, words=str(now))
+            if has_ended():
+                return
+
+
+def _lines(console: Console, look: Callable[[], StageProgress], has_ended: Callable[[], bool]) -> None:
+    while not has_ended():
+        now = look()
+        console.print(f"{now.stage:<10} {now}", soft_wrap=True, highlight=False)

@@ -1,9 +1,7 @@
 """One run, from start to end."""
 
 import platform
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +13,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_job import __version__, features, pca, plan, runs, sample, session, tables
 from spark_job.cluster import Cluster
-from spark_job.errors import RunError, UserError
+from spark_job.errors import RunError
 from spark_job.features import FeatureTask
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.moments import FittedPca, check_count
@@ -65,58 +63,48 @@ def run(
         model = weights.load(settings.weights, settings.engine, network)
     with stages.stage("spark"):
         spark = session.start(output.uri)
-    with stages.stage("plan"):
-        earlier = _features_of(spark, [] if settings.recompute else runs.reusable(output, model.digest))
-        folder.claim(_iso(started), model.digest)
-        with _removed_if_refused(folder):
-            todo = plan.make(plan.list_images(spark, source), earlier, source, folder.table(runs.PLAN))
+    folder.claim(_iso(started), model.digest)
+    with folder.failure_left(), stages.written(folder.write_progress):
+        with stages.stage("plan"):
+            todo = _plan(spark, source, folder, [] if settings.recompute else runs.reusable(output, model.digest))
             check_count(settings.components, todo.found, network.feature_count)
-    task = FeatureTask.prepare(spark, source.uri, model)
-    with stages.stage("features", todo.to_compute, lambda: task.done.value):
-        rejected = _compute(spark, todo, task, folder, settings.max_rejected)
-    reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
-    finished = datetime.now(UTC)
-    manifest = Manifest(
-        run_id=settings.run_id,
-        started=_iso(started),
-        finished=_iso(finished),
-        input=source.uri,
-        output=output.uri,
-        settings=asdict(settings),
-        counts=Counts(todo.found, reduced.featurised, reduced.reused, sum(rejected.values())),
-        rejected=rejected,
-        labels=reduced.labels,
-        model=model.record,
-        pca=_pca_record(settings, reduced.fitted, reduced.sample),
-        seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
-        images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
-        versions=_versions(spark),
-        reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
-        reused=todo.reused_from,
-        retries=task.retries.value,
-        cluster=cluster.record(finished) if cluster else None,
-    )
-    ratios = reduced.fitted.explained_variance_ratio.tolist()
-    folder.publish(manifest, page.render(manifest, ratios, reduced.points, reduced.examples))
-    return manifest
+        task = FeatureTask.prepare(spark, source.uri, model)
+        with stages.stage("features", todo.to_compute, lambda: task.done.value):
+            rejected = _compute(spark, todo, task, folder, settings.max_rejected)
+        reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
+        finished = datetime.now(UTC)
+        manifest = Manifest(
+            run_id=settings.run_id,
+            started=_iso(started),
+            finished=_iso(finished),
+            input=source.uri,
+            output=output.uri,
+            settings=asdict(settings),
+            counts=Counts(todo.found, reduced.featurised, reduced.reused, sum(rejected.values())),
+            rejected=rejected,
+            labels=reduced.labels,
+            model=model.record,
+            pca=_pca_record(settings, reduced.fitted, reduced.sample),
+            seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+            images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
+            versions=_versions(spark),
+            reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
+            reused=todo.reused_from,
+            retries=task.retries.value,
+            cluster=cluster.record(finished) if cluster else None,
+        )
+        ratios = reduced.fitted.explained_variance_ratio.tolist()
+        folder.publish(manifest, page.render(manifest, ratios, reduced.points, reduced.examples))
+        return manifest
 
 
-def _features_of(spark: SparkSession, earlier: list[RunFolder]) -> DataFrame | None:
-    """Return the features tables of runs as one table with the column ``run_id``, or None if there is no run."""
+def _plan(spark: SparkSession, source: Store, folder: RunFolder, earlier: list[RunFolder]) -> Plan:
+    found, table = plan.list_images(spark, source), folder.table(runs.PLAN)
     if not earlier:
-        return None
+        return plan.make(found, None, source, table)
     run_id = F.regexp_extract("_metadata.file_path", f"/{runs.RUNS}/([^/]+)/{runs.FEATURES}/", 1).alias("run_id")
-    return _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id)
-
-
-@contextmanager
-def _removed_if_refused(folder: RunFolder) -> Iterator[None]:
-    """Remove the folder if the user must correct something first. It holds a plan at most."""
-    try:
-        yield
-    except UserError:
-        folder.remove()
-        raise
+    known = _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id)
+    return plan.make(found, known, source, table)
 
 
 def _read(spark: SparkSession, name: str, schema: pa.Schema, *folders: RunFolder) -> DataFrame:

@@ -5,23 +5,26 @@
     latest.json                 points at the run that started last of those published
     runs/<run_id>/
         _started.json           the run has taken this id
+        _progress.json          how far the run has come; it means nothing once the run has ended
         _plan/                  table of the images to compute and to reuse
         features/ rejected/     tables of the images
         pca/ model/             table of the components, and the PCA as a Spark PipelineModel
         report.html
         manifest.json           the run is published
         summary.json            the manifest without its long parts, for the state machine
-        _failed.json            the run failed on a cluster, for this reason
+        _failed.json            the run failed, for this reason
 """
 
 import contextlib
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from spark_job import tables
-from spark_job.errors import RunError, UserError
+from spark_job.errors import RunError, UserError, sentence
 from spark_job.manifest import Manifest
 from spark_job.storage import open_store
 from spark_job.storage.base import Removed, Store
@@ -30,6 +33,7 @@ from spark_job.tables import Table
 RUNS = "runs"
 LATEST = "latest.json"
 STARTED = "_started.json"
+PROGRESS = "_progress.json"
 FAILED = "_failed.json"
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
@@ -41,6 +45,8 @@ PCA = "pca"
 MODEL = "model"
 MODEL_STAGES = ("centre", "pca")
 """The uids of the stages of the saved ``PipelineModel``. Spark makes folder names of them."""
+MAX_DURATION = timedelta(hours=24)
+"""A run that started longer ago and is not published has died."""
 
 _POINTER_ATTEMPTS = 20
 _READERS = 16
@@ -102,10 +108,43 @@ class RunFolder:
     @property
     def is_published(self) -> bool:
         """Whether the run has a manifest."""
+        return self._read(MANIFEST) is not None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest; None if the run is not published.
+
+        Raises
+        ------
+        UserError
+            If another version of this program wrote it, or if it is damaged.
+        """
+        if (text := self._read(MANIFEST)) is None:
+            return None
         try:
-            return bool(self.output.read(f"{self.path}/{MANIFEST}"))
+            return Manifest.from_json(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"The run {self.run_id} is published, but {self.output.uri}/{self.path}/{MANIFEST} cannot be read "
+                f"({error}). Use the version of this program that made it."
+            ) from error
+
+    @property
+    def failure(self) -> str | None:
+        """The reason why the run failed; None if it has left none."""
+        text = self._read(FAILED)
+        return None if text is None else str(json.loads(text)["reason"])
+
+    @property
+    def progress(self) -> bytes | None:
+        """What :meth:`write_progress` wrote last; None if it has not been called."""
+        return self._read(PROGRESS)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.output.read(f"{self.path}/{name}").data
         except FileNotFoundError:
-            return False
+            return None
 
     def has_features_of(self, model_digest: str) -> bool:
         """Return whether the run's features are those that this version computes with a model.
@@ -124,8 +163,8 @@ class RunFolder:
         return False
 
     def _marker(self) -> dict[str, Any]:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            if isinstance(marker := json.loads(self.output.read(f"{self.path}/{STARTED}").data), dict):
+        with contextlib.suppress(ValueError):
+            if isinstance(marker := json.loads(self._read(STARTED) or b"{}"), dict):
                 return marker
         return {}
 
@@ -146,9 +185,23 @@ class RunFolder:
         self.output.write(f"{self.path}/{SUMMARY}", manifest.summary().encode())
         self._point(manifest)
 
+    def write_progress(self, text: str) -> None:
+        """Write how far the run has come, for those who watch it from outside."""
+        self.output.write(f"{self.path}/{PROGRESS}", text.encode())
+
     def leave_failure(self, reason: str) -> None:
-        """Write why the run failed where the state machine reads it."""
+        """Write why the run failed, for the state machine and for those who watch."""
         self.output.write(f"{self.path}/{FAILED}", json.dumps({"reason": reason}).encode())
+
+    @contextlib.contextmanager
+    def failure_left(self) -> Iterator[None]:
+        """Leave the reason if the block fails. Only the run that has claimed the id may enter the block."""
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # whatever else goes wrong now must not hide the error
+                self.leave_failure(sentence(error))
+            raise
 
     def remove(self) -> Removed:
         """Remove the run. The manifest goes first: if the removal stops halfway, the rest is not taken for a result."""
@@ -215,9 +268,7 @@ def reusable(output: Store, model_digest: str) -> list[RunFolder]:
     holds for a run in progress.
     """
     last = latest(output)
-    known: list[RunFolder] = []
-    with contextlib.suppress(FileNotFoundError):  # a new output has no runs
-        known = [RunFolder(output, run_id) for run_id in output.folders(RUNS)]
+    known = _known(output)
 
     def is_candidate(folder: RunFolder) -> bool:
         is_last = last is not None and folder.run_id == last.run_id
@@ -227,6 +278,25 @@ def reusable(output: Store, model_digest: str) -> list[RunFolder]:
         chosen = [folder for folder, fits in zip(known, pool.map(is_candidate, known), strict=True) if fits]
         has_files = pool.map(lambda folder: bool(folder.table(FEATURES).names()), chosen)
         return [folder for folder, fits in zip(chosen, has_files, strict=True) if fits]
+
+
+def newest_unfinished(output: Store, since: str) -> RunFolder | None:
+    """Return the run that started last, at or after a time, and has neither been published nor failed; or None."""
+    known = _known(output)
+    with ThreadPoolExecutor(_READERS) as pool:
+        started = zip(pool.map(lambda folder: folder.started, known), known, strict=True)
+        newest_first = sorted(started, key=lambda pair: pair[0], reverse=True)
+    for when, folder in newest_first:
+        if when >= since and not folder.is_published and folder.failure is None:
+            return folder
+    return None
+
+
+def _known(output: Store) -> list[RunFolder]:
+    try:
+        return [RunFolder(output, run_id) for run_id in output.folders(RUNS)]
+    except FileNotFoundError:  # a new output has no runs
+        return []
 
 
 def find(uri: str) -> tuple[Store, Manifest]:

@@ -28,6 +28,15 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
+def check_run_id(run_id: str) -> None:
+    """Raise UserError if a run cannot have this id."""
+    if not RUN_ID.fullmatch(run_id):
+        raise UserError(
+            f"run-id is {run_id!r}; give at most 128 letters, digits, dots, dashes and underscores, "
+            "the first one a letter or a digit."
+        )
+
+
 def parse_components(text: str) -> int | float:
     """Parse a number of components (``200``) or a share of the variance to keep (``0.95``), as scikit-learn does.
 
@@ -92,11 +101,7 @@ class Settings:
         low, high = REJECTED_SHARES
         if not low <= self.max_rejected <= high:
             raise UserError(f"max-rejected is {self.max_rejected}; {REJECTED_REMEDY}.")
-        if not RUN_ID.fullmatch(self.run_id):
-            raise UserError(
-                f"run-id is {self.run_id!r}; give at most 128 letters, digits, dots, dashes and underscores, "
-                "the first one a letter or a digit."
-            )
+        check_run_id(self.run_id)
         for name in ("input", "output", "weights"):
             if not getattr(self, name).strip():
                 raise UserError(f"{name} is empty; give a path or an S3 URI.")

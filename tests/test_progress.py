@@ -1,11 +1,24 @@
 import io
+import json
 import re
+import threading
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from spark_job.progress import Stages, describe
+from spark_job.progress import StageProgress, Stages, write_often
+
+FEATURES = StageProgress("features", 250, 1000, 5.0, {"plan": 1.5})
+
+
+def _silent() -> Stages:
+    return Stages(Console(file=io.StringIO()))
 
 
 def test_a_stage_prints_its_progress_to_a_log_at_intervals() -> None:
@@ -21,12 +34,15 @@ def test_a_stage_prints_its_progress_to_a_log_at_intervals() -> None:
     assert stages.seconds["features"] >= 0.4
 
 
-def test_a_stage_on_a_terminal_shows_a_bar() -> None:
+@pytest.mark.parametrize(
+    ("images", "shown"), [(2_000_000, r"250,000 of 2,000,000, [\d,]+ images/s, [\d.]+ s left"), (0, r"0\.\d s so far")]
+)
+def test_a_stage_on_a_terminal_shows_a_bar(images: int, shown: str) -> None:
     out = io.StringIO()
     stages = Stages(Console(file=out, width=80, force_terminal=True))
-    with stages.stage("features", 2_000_000, lambda: 250_000):
+    with stages.stage("features", images, lambda: 250_000):
         time.sleep(0.6)
-    assert re.search(r"250,000 of 2,000,000, [\d,]+ images/s, [\d.]+ s left", out.getvalue())
+    assert re.search(r"features.*━.*" + shown, out.getvalue())
 
 
 def test_a_stage_that_fails_is_not_reported_as_done() -> None:
@@ -38,8 +54,116 @@ def test_a_stage_that_fails_is_not_reported_as_done() -> None:
     assert not stages.seconds
 
 
-def test_describe_gives_the_count_the_speed_and_the_time_left() -> None:
-    assert describe(0, 1000, 3.0) == "0 of 1,000"
-    assert describe(500, 2000, 10.0) == "500 of 2,000, 50 images/s, 30 s left"
-    assert describe(1000, 2000, 65.0) == "1,000 of 2,000, 15 images/s, 1 min 05 s left"
-    assert describe(2000, 2000, 10.0) == "2,000 of 2,000, 200 images/s"
+def test_in_words_it_is_the_count_the_speed_and_the_time_left() -> None:
+    def words(done: int, total: int, seconds: float) -> str:
+        return str(StageProgress("features", done, total, seconds))
+
+    assert words(0, 1000, 3.0) == "0 of 1,000"
+    assert words(500, 2000, 10.0) == "500 of 2,000, 50 images/s, 30 s left"
+    assert words(1000, 2000, 65.0) == "1,000 of 2,000, 15 images/s, 1 min 05 s left"
+    assert words(2000, 2000, 10.0) == "2,000 of 2,000, 200 images/s"
+    assert words(2005, 2000, 10.0) == "2,005 of 2,000, 200 images/s"  # a task that ran twice counts twice
+    assert words(0, 0, 72.0) == "1 min 12 s so far"
+
+
+def test_the_file_has_the_figures_and_can_be_read_back() -> None:
+    text = FEATURES.to_json()
+    fields = json.loads(text)
+    assert (fields["images_per_second"], fields["seconds_left"]) == (50, 15)
+    progress, written = StageProgress.from_json(text)
+    assert progress == FEATURES
+    assert timedelta(0) <= datetime.now(UTC) - written < timedelta(seconds=60)
+    assert json.loads(StageProgress("plan").to_json())["seconds_left"] is None
+
+
+class Run:
+    """A run on a clock that only waiting and writing move. It ends after some seconds."""
+
+    def __init__(self, seconds: float, write_seconds: list[float], first_stage: float) -> None:
+        self.clock, self.writes = 0.0, list[tuple[float, float]]()
+        self._end, self._takes, self._first_stage = seconds, write_seconds, first_stage
+
+    def look(self) -> StageProgress | None:
+        return FEATURES if self.clock >= self._first_stage else None
+
+    def write(self, text: str) -> None:
+        assert StageProgress.from_json(text)[0] == FEATURES
+        began = self.clock
+        takes = self._takes[len(self.writes) % len(self._takes)]
+        self.clock += takes
+        self.writes.append((began, self.clock))
+        if takes > 10:
+            raise ConnectionError("the storage does not answer")
+
+    def wait(self, seconds: float) -> bool:
+        self.clock += min(seconds, max(0.0, self._end - self.clock))
+        return self.clock >= self._end
+
+
+@given(st.floats(0, 1000), st.lists(st.floats(0, 90), min_size=1), st.floats(0, 100))
+def test_progress_is_written_soon_and_then_at_most_every_20_s(
+    seconds: float, write_seconds: list[float], first_stage: float
+) -> None:
+    run = Run(seconds, write_seconds, first_stage)
+    write_often(run.look, run.write, run.wait)
+    begins = [began for began, _ in run.writes]
+    assert all(later - earlier > 19.999 for earlier, later in pairwise(begins))
+    assert all(later - ended < 20.001 for (_, ended), later in zip(run.writes, begins[1:], strict=False))
+    assert all(first_stage <= began < seconds for began in begins)
+    if begins:
+        assert begins[0] <= first_stage + 0.2001
+    else:
+        assert seconds <= first_stage + 0.2001
+
+
+def test_a_write_that_hangs_blocks_neither_a_stage_nor_the_end() -> None:
+    stages, began, hung = _silent(), threading.Event(), threading.Event()
+
+    def write(_: str) -> None:
+        began.set()
+        hung.wait()
+
+    start = time.monotonic()
+    with stages.written(write):
+        with stages.stage("features"):
+            assert began.wait(10)
+        with stages.stage("pca"):
+            pass
+    assert time.monotonic() - start < 10
+    assert set(stages.seconds) == {"features", "pca"}
+    hung.set()
+
+
+def test_only_stages_after_the_claim_are_written_and_nothing_after_the_end() -> None:
+    stages, written = _silent(), list[str]()
+
+    def stages_seen(wait: Callable[[], object]) -> list[str]:
+        wait()
+        return [json.loads(text)["stage"] for text in written]
+
+    with stages.stage("plan"):
+        pass
+    with stages.written(written.append):
+        assert stages_seen(lambda: time.sleep(0.5)) == []
+        with stages.stage("features", 10, lambda: 3):
+            assert stages_seen(lambda: time.sleep(0.5)) == ["features"]
+        with stages.stage("pca"):
+            assert stages_seen(lambda: time.sleep(0.5)) == ["features"]
+    threads = threading.active_count()
+    assert stages_seen(lambda: None) == ["features"]
+    assert threads == threading.active_count()
+    fields = json.loads(written[0])
+    assert (fields["done"], fields["total"], list(fields["finished"])) == (3, 10, ["plan"])
+
+
+def test_progress_that_cannot_be_written_does_not_fail_the_run() -> None:
+    stages, tries = _silent(), list[str]()
+
+    def write(text: str) -> None:
+        tries.append(text)
+        raise PermissionError("access is denied")
+
+    with stages.written(write), stages.stage("features"):
+        time.sleep(0.5)
+    assert tries
+    assert "features" in stages.seconds

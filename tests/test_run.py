@@ -27,6 +27,7 @@ from spark_job.network import weights
 from spark_job.network.model import CompiledNetwork
 from spark_job.progress import Stages
 from spark_job.run import run
+from spark_job.runs import RunFolder
 from spark_job.settings import Settings
 from spark_job.storage import open_store
 from tests import outcomes
@@ -260,11 +261,13 @@ def test_too_many_rejected_images_fail_the_run_and_can_be_read(run_job: Run, pho
     assert "\n" not in str(caught.value)
     assert len(pd.read_parquet(results / "runs" / "bad" / "rejected")) == 3
     assert not (results / "runs" / "bad" / "manifest.json").exists()
+    assert RunFolder(open_store(str(results)), "bad").failure == str(caught.value)
     assert runs.latest(open_store(str(results))) == good
     assert run_job(max_rejected=0.2).counts.reused == 12
 
 
 def test_a_run_id_can_be_used_once(run_job: Run, results: Path) -> None:
+    """The second run leaves the folder of the first one as it is. It does not even mark it as failed."""
     first = run_job(run_id="mine")
     before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
     with pytest.raises(UserError, match="The run mine exists already"):
@@ -276,7 +279,8 @@ def test_a_run_id_can_be_used_once(run_job: Run, results: Path) -> None:
 def test_more_components_than_images_are_refused_before_anything_is_computed(run_job: Run, results: Path) -> None:
     with pytest.raises(UserError, match="13 components are more than 12 images"):
         run_job(components=13)
-    assert not list(results.glob("runs/*"))
+    (run,) = results.glob("runs/*")
+    assert not {"features", "manifest.json"} & {path.name for path in run.iterdir()}
 
 
 def test_photos_are_read_from_a_bucket(run_job: Run, photos: Path, s3: str) -> None:

@@ -91,6 +91,28 @@ def test_a_run_that_dies_between_manifest_and_pointer_is_not_the_latest(output: 
     assert last.run_id == "one"
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RunError("3 of 15 images were rejected."), "3 of 15 images were rejected."),
+        (ValueError("unexpected\nsecond line"), "The run failed: unexpected"),
+        (KeyboardInterrupt(), "Interrupted; nothing was published."),
+    ],
+)
+def test_a_run_that_fails_leaves_its_reason(output: Store, error: BaseException, reason: str) -> None:
+    folder = RunFolder(output, "one")
+    assert folder.failure is None
+    with pytest.raises(type(error)), folder.failure_left():
+        raise error
+    assert folder.failure == reason
+
+
+def test_a_reason_that_cannot_be_left_hides_no_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(RunError, match="the real reason"), RunFolder(open_store(str(tmp_path)), "one").failure_left():
+        raise RunError("the real reason")
+
+
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"manifest": 1}', b"\xff"])
 def test_a_damaged_pointer_is_reported(output: Store, damage: bytes) -> None:
     output.write("latest.json", damage)

@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ import pytest
 from tests.cloud.conftest import SETTINGS
 from tests.cloud.deployed import Deployed, Execution
 from tests.conftest import DATA
-from tests.local_aws import cdk
+from tests.local_aws import cdk, emulator
 from tests.local_aws.plugin import steps
 
 _ADDED, _DELETED = "photos/Quince/1.jpg", "photos/Banana/00.jpg"
@@ -89,6 +91,26 @@ def test_the_logs_are_in_the_log_bucket(dev: Deployed) -> None:
     assert b"Exit code 0" in gzip.decompress(dev.read(dev.logs, step) or b"")
     (driver,) = [key for key in dev.keys(dev.logs, "emr/") if key.endswith("_000001/stdout.gz")]
     assert b"speed " in gzip.decompress(dev.read(dev.logs, driver) or b"")
+
+
+@pytest.mark.usefixtures("first")
+def test_the_run_can_be_watched(dev: Deployed) -> None:
+    """The nodes may write the progress, and the command that people use finds the run."""
+    progress = json.loads(dev.read(dev.results, "runs/first/_progress.json") or b"")
+    assert list(progress["finished"])[:3] == ["model", "spark", "plan"]
+    # The command uses obstore, which does not know AWS_CA_BUNDLE. So it uses the endpoint of the nodes, without TLS.
+    without_tls = {"AWS_ENDPOINT_URL": dev.aws.nodes_url, "AWS_ALLOW_HTTP": "true"}
+    done = subprocess.run(
+        [sys.executable, "-m", "spark_job", "watch", "--output", f"s3://{dev.results}/", "--run-id", "first"],
+        cwd=emulator.ROOT,
+        env={**os.environ, **dev.aws.variables, **without_tls},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("run       first\nimages    ")
 
 
 @pytest.mark.usefixtures("first")
