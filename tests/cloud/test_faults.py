@@ -91,12 +91,3 @@ def test_two_executions_at_once_each_publish_their_own(few: Deployed, fault_rows
     fault_rows.append(
         ("two executions at once", "SUCCEEDED, both", "the state machine", f"{seconds:.0f} s", f"{left:.0f} s")
     )
-
-
-def test_spark_reaches_s3_with_hadoops_own_connector(few: Deployed) -> None:
-    few.aws.control("faults", {"file_system": "s3a"})
-    execution = few.run(FEW, "s3a")
-    if execution.status == "FAILED" and b"unresolved dependency" in logs(few, "stderr.gz"):
-        pytest.skip("Hadoop's S3 connector cannot be downloaded from Maven Central here")
-    assert execution.status == "SUCCEEDED", execution.cause
-    assert few.keys(few.results, "runs/s3a/model/")

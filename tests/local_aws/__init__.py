@@ -4,6 +4,8 @@
     starts and stops the local AWS
 ``cdk``
     deploys to it
+``yarn``, ``jars``, ``processes``
+    start a YARN of real processes, and take its nodes away
 ``integration_calls``
     lists the integrations of Step Functions that the state machines use
 
@@ -23,8 +25,10 @@ The modules of ``plugin`` run in the process of the emulator:
     starts the target of an EventBridge rule, with the role of the rule
 ``emr``, ``steps``
     start clusters, run their steps and end the clusters
-``metadata``, ``stage``
-    give a step what it finds on its node: credentials by IMDSv2, and a file system behind ``s3://``
+``on_yarn``, ``local_mode``
+    run a step on a real YARN, with Hadoop's own connector to S3, or in one process
+``node``, ``metadata``, ``stage``
+    give a step what it finds on its node: configuration, credentials by IMDSv2, and a file system behind ``s3://``
 ``cloudformation``
     adds the resource types that MiniStack lacks
 ``network``

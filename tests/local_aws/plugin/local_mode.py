@@ -88,13 +88,9 @@ class LocalMode:
             )
             if self._killed.is_set():
                 self.kill()
-            known = Path(os.environ["LOCAL_AWS_FOLDER"], "drivers", str(self._driver.pid))
-            known.touch()  # stopping the local AWS kills the drivers listed here
             if faults.driver:
                 self._disturb(container)
-            exit_code = self._driver.wait()
-            known.unlink()
-        return exit_code
+            return self._driver.wait()
 
     def _fetch(self, uri: str, container: Path) -> Path:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

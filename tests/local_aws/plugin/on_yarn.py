@@ -78,14 +78,11 @@ class OnYarn:
     def run(self, step: str, arguments: list[str]) -> int:
         """Run the command line of a step, and return the exit code."""
         self._submitted = self._yarn.submit(arguments[1:], self.node.folder / f"{step}.log", **self.node.variables())
-        known = Path(os.environ["LOCAL_AWS_FOLDER"], "drivers", str(self._submitted.pid))
-        known.touch()
         if self._killed.is_set():
             self.kill()
         if faults.node:
             self._disturb(arguments)
         code = self._submitted.wait()
-        known.unlink()
         if not self._killed.is_set():
             self._record(arguments[arguments.index("--run-id") + 1])
         return code
@@ -120,6 +117,12 @@ class OnYarn:
             time.sleep(0.2)
 
     def _record(self, run: str) -> None:
-        """Write what the driver and the nodes got, for a test."""
-        given = {"environment": self._yarn.environment_of_driver(), "files": self._yarn.configuration()}
+        """Write what the driver and the nodes got, and where the driver was, for a test."""
+        environment = self._yarn.environment_of_driver()
+        given = {
+            "environment": environment,
+            "files": self._yarn.configuration(),
+            "application": self._yarn.ask("apps")["apps"][-1],
+            "driver_market": self.node.markets[self._yarn.number(environment["NM_HOST"])],
+        }
         Path(os.environ["LOCAL_AWS_FOLDER"], "steps", f"{run}.json").write_text(json.dumps(given))
