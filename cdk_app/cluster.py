@@ -238,9 +238,12 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
             **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
         },
     }
-    if spot_nodes:  # AWS can take a spot node away, so the driver must not be on one
+    if spot_nodes:
+        # AWS can take a spot node away, so the driver must not be on one. EMR documents the settings of YARN; only its
+        # own YARN knows the second. Spark's setting asks for the label itself.
         files["yarn-site"] |= {
             "yarn.node-labels.enabled": "true",
             "yarn.node-labels.am.default-node-label-expression": "ON_DEMAND",
         }
+        files["spark-defaults"]["spark.yarn.am.nodeLabelExpression"] = "ON_DEMAND"
     return files

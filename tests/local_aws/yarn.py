@@ -130,7 +130,7 @@ class Yarn:
         return int(host.rpartition(".")[2]) - 2
 
     def start_node(self, number: int) -> None:
-        """Start a NodeManager, or start it again."""
+        """Start a NodeManager, or start it again. YARN knows the label of a node by its address."""
         self._start(f"node{number}", _NODE_MANAGER, self.host(number))
 
     def kill(self, number: int, container: str) -> None:
@@ -342,10 +342,10 @@ class Yarn:
         if not self._has_labels:
             return
         labels = [{"name": label, "exclusivity": False} for label in sorted(set(self.nodes))]
-        self._web("POST", "add-node-labels", {"nodeLabelInfo": labels})
+        self._web("POST", "add-node-labels", {"nodeLabelsInfo": labels})
         for node in self.running_nodes():
-            label = self.nodes[self.number(node["nodeHostName"])]
-            self._web("POST", f"nodes/{node['id']}/replace-labels", {"nodeLabelName": [label]})
+            label = self.nodes[self.number(node["nodeId"].partition(":")[0])]
+            self._web("POST", f"nodes/{node['nodeId']}/replace-labels?labels={label}")
 
     def _spark_defaults(self) -> Path:
         conf = self.folder / "spark-conf"
@@ -356,7 +356,7 @@ class Yarn:
 
     def _web(self, method: str, path: str, body: object = None) -> Any:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._ports['web']}/ws/v1/cluster/{path}?user.name=hadoop",
+            f"http://127.0.0.1:{self._ports['web']}/ws/v1/cluster/{path}",
             data=json.dumps(body).encode() if body else None,
             headers={"Content-Type": "application/json", "Accept": "application/json"},
             method=method,
