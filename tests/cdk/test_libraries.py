@@ -19,8 +19,8 @@ Libraries = dict[str, bytes]
 
 ARCHITECTURES: tuple[Architecture, ...] = ("arm64", "x86_64")
 #: The newest symbol versions of Amazon Linux 2023: glibc 2.34, and the C and C++ runtimes of GCC 14, which came with
-#: release 2023.7 (March 2025). EMR starts clusters on the latest release. docs/first-deploy.md has the sources. Of zlib,
-#: we assume no more than version 1.2.9 of 2016.
+#: release 2023.7 (March 2025). EMR starts clusters on the latest release. docs/first-deploy.md has the sources. We
+#: assume no more of zlib than version 1.2.9 of 2016.
 NEWEST = {
     "GLIBC": (2, 34),
     "GLIBCXX": (3, 4, 33),
