@@ -14,6 +14,7 @@ from tests.arm64 import debian, photos
 from tests.arm64.node import Node
 
 HERE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+#: EMR starts the cheapest type of a fleet, if it is available: m6g.
 PROCESSOR = os.environ.get("FRUITS_TEST_PROCESSOR", "graviton2")
 _PYTHON = [getattr(sys, "_base_executable", sys.executable)]
 

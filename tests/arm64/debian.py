@@ -24,23 +24,24 @@ class Processor:
     """A processor as the emulator calls it, and as the kernel describes it."""
 
     emulated: str
+    variant: str
     part: str
     features: str
 
 
 _ARM_V8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs"
-#: EMR's on-demand fleets take the cheapest type, which is m6g: Graviton2. The types m7g are Graviton3. Debian's emulator
-#: has no model of it, but a processor with everything, here with Graviton3's vectors of 256 bits (SVE).
+#: The types m6g are Graviton2. The types m7g are Graviton3, which Debian's emulator does not know. Its closest model
+#: has every feature of the architecture; here its vectors have 256 bits (SVE), as Graviton3's have.
 PROCESSORS = {
-    "graviton2": Processor("neoverse-n1", "0xd0c", _ARM_V8),
-    "graviton3": Processor("max,sve-max-vq=2", "0xd40", f"{_ARM_V8} jscvt fcma sve asimdfhm svei8mm svebf16 i8mm bf16"),
+    "graviton2": Processor("neoverse-n1", "0x3", "0xd0c", _ARM_V8),
+    "graviton3": Processor("max,sve-max-vq=2", "0x1", "0xd40", f"{_ARM_V8} sve asimdfhm svei8mm svebf16 i8mm bf16"),
 }
 _CPU_INFO = """processor\t: {number}
 BogoMIPS\t: 243.75
 Features\t: {features}
 CPU implementer\t: 0x41
 CPU architecture: 8
-CPU variant\t: 0x1
+CPU variant\t: {variant}
 CPU part\t: {part}
 CPU revision\t: 1
 
@@ -68,7 +69,7 @@ def python(cache: Path, processor: str) -> list[str]:
         with tempfile.TemporaryDirectory(dir=cache) as draft:
             made = _unpacked(Path(draft))
             _describe(PROCESSORS[processor], made / "root" / "proc")
-            shutil.move(made, folder)
+            made.rename(folder)
     emulator = [str(folder / "emulator"), "-cpu", PROCESSORS[processor].emulated, "-L", str(folder / "root")]
     return [*emulator, str(folder / "root" / "usr" / "bin" / "python3.11")]
 
@@ -130,5 +131,4 @@ def _describe(processor: Processor, proc: Path) -> None:
     """
     proc.mkdir(exist_ok=True)
     cores = range(os.cpu_count() or 1)
-    text = (_CPU_INFO.format(number=core, part=processor.part, features=processor.features) for core in cores)
-    (proc / "cpuinfo").write_text("".join(text))
+    (proc / "cpuinfo").write_text("".join(_CPU_INFO.format(number=core, **vars(processor)) for core in cores))

@@ -13,4 +13,4 @@ pixels = {}
 for path in photos.rglob("*.*"):
     with contextlib.suppress(RejectedImageError):
         pixels[path.relative_to(photos).as_posix()] = decode(path.read_bytes(), 224)
-np.savez(result, **pixels)  # type: ignore[arg-type]  # it takes arrays by name
+np.savez(result, **pixels)
