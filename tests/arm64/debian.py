@@ -4,7 +4,6 @@ Debian's own packages are used, because Debian 12 has the cluster's Python versi
 so this machine's packages and architectures stay as they are, and nobody has to be root.
 """
 
-import getpass
 import hashlib
 import os
 import platform
@@ -101,14 +100,13 @@ def _apt(folder: Path, *arguments: str) -> str:
         "Dir::Cache": folder,
         "APT::Architecture": "arm64",
         "APT::Architectures": "arm64,amd64",
-        "APT::Sandbox::User": getpass.getuser(),
+        "APT::Sandbox::User": "root",  # apt must not become another user, who may not write to the folder
         "Acquire::Retries": 1,
         "Acquire::http::Timeout": 20,
         "Acquire::https::Timeout": 20,
     }
-    return _run(
-        folder / "packages", "apt-get", "-qq", *(f"-o{name}={value}" for name, value in options.items()), *arguments
-    )
+    given = (f"-o{name}={value}" for name, value in options.items())
+    return _run(folder / "packages", "apt-get", "-qq", *given, *arguments)
 
 
 def _run(folder: Path, *command: str) -> str:
