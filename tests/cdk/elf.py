@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAGIC = b"\x7fELF"
 MACHINES = {"arm64": 183, "x86_64": 62}
@@ -14,6 +15,17 @@ _64_BITS_LITTLE_ENDIAN = b"\x02\x01"
 _LOAD, _DYNAMIC, _STACK = 1, 2, 0x6474E551  # types of segments
 _END, _NEEDED, _STRINGS, _VERSION_NEEDS = 0, 1, 5, 0x6FFFFFFE  # tags of the dynamic section
 _EXECUTABLE = 1
+
+
+class _Segment(NamedTuple):
+    kind: int
+    flags: int
+    start: int
+    address: int
+    physical_address: int
+    length: int
+    length_in_memory: int
+    alignment: int
 
 
 @dataclass(frozen=True)
@@ -39,15 +51,16 @@ def read(data: bytes) -> SharedLibrary:
     """Read a shared library for a 64-bit little-endian processor, from the content of its file."""
     ident, _, machine, _, _, table, _, _, _, size, count = _HEADER.unpack_from(data)
     assert ident.startswith(MAGIC + _64_BITS_LITTLE_ENDIAN)
-    segments: list[tuple[int, ...]] = [_SEGMENT.unpack_from(data, table + number * size) for number in range(count)]
+    segments = [_Segment._make(_SEGMENT.unpack_from(data, table + number * size)) for number in range(count)]
 
     def offset(address: int) -> int:
         """Return where in the file the bytes of an address are."""
-        loaded = ((start, begin, length) for kind, _, start, begin, _, length, _, _ in segments if kind == _LOAD)
-        return next(address - begin + start for start, begin, length in loaded if begin <= address < begin + length)
+        loaded = (segment for segment in segments if segment.kind == _LOAD)
+        return next(s.start + address - s.address for s in loaded if s.address <= address < s.address + s.length)
 
-    stacks = [flags for kind, flags, *_ in segments if kind == _STACK]
-    entries = [entry for kind, _, start, *_ in segments if kind == _DYNAMIC for entry in _entries(data, start)]
+    stacks = [segment.flags for segment in segments if segment.kind == _STACK]
+    (dynamic,) = (segment for segment in segments if segment.kind == _DYNAMIC)
+    entries = list(_entries(data, dynamic.start))
     places = dict(entries)
     strings = offset(places[_STRINGS])
 
