@@ -18,8 +18,8 @@ test: .venv/.developer node_modules/.package-lock.json ## Check the code and run
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
-	@$(RUN) pytest --ignore tests/cloud
-	@$(MAKE) --no-print-directory test-cloud
+	@$(RUN) pytest --ignore tests/cloud --ignore tests/arm64
+	@$(MAKE) --no-print-directory test-cloud test-arm64
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
@@ -72,3 +72,8 @@ test-cloud: .venv/.developer node_modules/.package-lock.json ## Deploy to a loca
 
 local-cloud: .venv/.developer node_modules/.package-lock.json ## Start a local AWS with the stack in it, and print what to try
 	@$(RUN) tests.cloud
+
+# The cluster's default processor on this machine: Debian's emulator runs the arm64 bundle. -rs prints why tests are skipped.
+.PHONY: test-arm64
+test-arm64: .venv/.developer ## Run the job on an emulated arm64 processor, and compare its results with x86-64
+	@$(RUN) pytest -rs tests/arm64
