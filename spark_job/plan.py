@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from pyspark import StorageLevel
@@ -33,16 +34,20 @@ class Plan:
     reused_from: dict[str, int]
 
 
-def check(store: Store) -> list[str]:
-    """Return the folders directly below an input.
+def check(store: Store) -> None:
+    """Check that an input can be listed.
 
     Raises
     ------
     UserError
         If the input does not exist or cannot be listed.
     """
+    _parts(store, 1)
+
+
+def _parts(store: Store, count: int) -> list[Any]:
     try:
-        return store.folders()
+        return store.parts(count)
     except FileNotFoundError as error:
         raise UserError(f"The input {store.uri} does not exist. Give a folder or an S3 prefix with photos.") from error
     except NotADirectoryError as error:
@@ -52,19 +57,20 @@ def check(store: Store) -> list[str]:
 
 
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
-    """Return the images below a store. Spark's tasks list one folder each, so the driver never holds the whole list."""
-    folders = [None, *check(store)]
+    """Return the images below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
+    tasks = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
+    parts = _parts(store, tasks)
     uri = store.uri
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                for listed in open_store(uri).listing(folders[number]):
+                for listed in open_store(uri).list_part(parts[number]):
                     yield _images(listed)
 
-    tasks = min(len(folders), _TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
     # spark.range would take 0.3 s longer, because it loads Scala's reflection.
-    numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", {"end": len(folders), "tasks": tasks})
+    size = {"end": len(parts), "tasks": min(len(parts), tasks)}
+    numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size)
     return numbers.mapInArrow(task, from_arrow_schema(PHOTOS_SCHEMA))
 
 
