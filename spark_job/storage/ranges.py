@@ -17,10 +17,10 @@ from typing import Protocol, TypeVar
 KEYS_PER_PAGE = 1_000
 _MAX_KEY_BYTES = 1_024
 
-_WORTH_SPLITTING = 2 * KEYS_PER_PAGE
 _ROUNDS = 8
 _CUTS = 16  # a range is cut into at most about this many at once
 _NEIGHBOURS = 32
+_GROUP = 100
 _SKIPPED = 150  # the last key of a page is often the last one of a group, such as 0000999
 _CHILDREN = 4  # a guess: how many characters may follow where keys differ
 
@@ -89,7 +89,7 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
     survey, first = partial(_survey, keys_after), partial(_first, keys_after)
     surveys = [survey(KeyRange())]
     for _ in range(_ROUNDS if count > 1 else 0):
-        share = max(sum(found.size for found in surveys) / count, _WORTH_SPLITTING)
+        share = max(sum(found.size for found in surveys) / count, KEYS_PER_PAGE * (1 + (len(surveys) - 1) / 16))
         large = [found for found in surveys if found.size > share]
         if not large:
             break
@@ -119,15 +119,14 @@ def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
         levels += 1
     stem, first = last[:depth], last[depth]
     others = sorted(other for other in characters if other > first and stem + other in keys)
-    size = KEYS_PER_PAGE + int(_NEIGHBOURS * _CHILDREN ** (levels - 1) * (1 + len(others)))
+    size = KEYS_PER_PAGE + int(_GROUP * _CHILDREN ** (levels - 1) * (1 + len(others)))
     return _Survey(keys, size, stem, first, others)
 
 
 def _starts(found: _Survey, parts: int) -> set[str]:
-    """Return strings at which a range may be cut: between characters that were seen, and at equal distances."""
-    first, last = ord(found.first), ord(max(found.others, default=found.first))
-    codes = range(first, max(last, ord("~") if first < ord("~") else min(2 * first, 0x10FFFF)))
-    unseen = [chr(code) for code in _spread(codes, _CUTS // 2) if not 0xD800 <= code < 0xE000]
+    """Return strings at which a range may be cut: between characters that were seen, and at growing distances."""
+    codes = [ord(found.first) + 4**power for power in range(11)]
+    unseen = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
     seen = _spread([found.first, *found.others], min(parts, _CUTS))
     return {end for character in {*seen, *unseen} if (end := _end(found.stem + character)) and end in found.keys}
 
