@@ -1,5 +1,7 @@
 import os
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,16 @@ def test_a_bucket_is_listed_like_a_folder(spark: SparkSession, s3: str) -> None:
         store.write(name, b"123")
     rows = _rows(plan.list_images(spark, store))
     assert rows == [("Apple/a.jpg", "Apple", 3), ("Apple/é b.png", "Apple", 3), ("root.webp", None, 3)]
+
+
+def test_tasks_share_one_big_folder_of_a_bucket(spark: SparkSession, s3: str) -> None:
+    store = open_store(s3)
+    names = [f"all/{odd}{number:04d}.jpg" for odd in ("", "a/b ", "é+%41") for number in range(600)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.write(name, b"1"), names))
+    rows = plan.list_images(spark, store).select("path", F.spark_partition_id().alias("task")).collect()
+    assert sorted(row["path"] for row in rows) == sorted(names)
+    assert max(Counter(row["task"] for row in rows).values()) < len(names) / 2
 
 
 @pytest.mark.parametrize("missing", ["nothing", "a.jpg"])

@@ -44,7 +44,7 @@ class Bucket:
 def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few keys must already need several pages, unless a test is about many keys."""
     if "size" not in request.fixturenames:
-        for name, value in (("KEYS_PER_PAGE", 8), ("_SKIPPED", 2), ("_NEIGHBOURS", 2)):
+        for name, value in (("KEYS_PER_PAGE", 8), ("_SAMPLE", 8), ("_SKIPPED", 2), ("_NEIGHBOURS", 2)):
             monkeypatch.setattr(ranges, name, value)
 
 
@@ -97,6 +97,11 @@ def _hashes(count: int) -> list[str]:
     return [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
 
 
+def _chinese(count: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    return ["".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(3)) for _ in range(count)]
+
+
 SIZE = 100_000
 FLAT = {
     "numbers": [f"{number:07d}.jpg" for number in range(SIZE)],
@@ -104,7 +109,7 @@ FLAT = {
     "hashes": _hashes(SIZE),
     "dates": _days(SIZE, 1),
     "900 bytes in common": [f"{'x' * 900}/{number:06d}.jpg" for number in range(SIZE)],
-    "Chinese": [f"{chr(0x4E00 + number * 7 % 3000)}{chr(0x4E00 + number * 11 % 2000)}{number}" for number in range(SIZE)],
+    "Chinese": _chinese(SIZE, 2),
     "labels": [f"Apple {number % 90}/r_{number % 360}_{number}.jpg" for number in range(SIZE)],
     "one big folder among small ones": [
         *(f"{number % 300:03d}/{number}.jpg" for number in range(SIZE // 10)),

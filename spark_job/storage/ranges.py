@@ -1,9 +1,9 @@
 """Divides the keys of a bucket into ranges, which tasks can list at the same time.
 
-S3 returns keys in the order of their UTF-8 bytes, and it can start after any string, but it does not tell how many keys
-follow. Therefore the size of a range is estimated from a page of its first keys, and from where the keys after this
-page differ from it. A wrong estimate costs time, but never a key: ranges follow each other without a gap, and their
-limits stay the same while objects come and go.
+S3 returns keys in the order of their UTF-8 bytes, and it can start after any string. It does not tell how many keys
+follow. So a few requests look at the first keys of a range and at where later keys differ from them, and this gives an
+estimate of its size. A large range is cut where keys differ. A wrong estimate costs time, but never a key: each range
+begins where the one before it ends, and its limits stay the same while objects come and go.
 """
 
 import math
@@ -18,11 +18,12 @@ KEYS_PER_PAGE = 1_000
 _MAX_KEY_BYTES = 1_024
 
 _ROUNDS = 8
-_CUTS = 16  # a range is cut into at most about this many at once
+_CUTS = 16  # a range is cut at about this many places at once
+_SAMPLE = 250  # keys of a range that are looked at
+_SKIPPED = 60  # of these, at the end: a sample often ends where a group does, for example at 0000249
 _NEIGHBOURS = 32
-_GROUP = 100
-_SKIPPED = 150  # the last key of a page is often the last one of a group, such as 0000999
-_CHILDREN = 4  # a guess: how many characters may follow where keys differ
+_GROUP = 100  # a guess: how many keys begin like the neighbours
+_BRANCHES = 4  # a guess: how many different characters follow where names differ
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,7 +52,7 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class _Survey:
-    """What a few requests told about a range.
+    """What a few requests show about a range.
 
     Attributes
     ----------
@@ -60,11 +61,11 @@ class _Survey:
     size
         The estimated number of keys.
     stem
-        What all keys after the first page begin with.
+        What all keys have in common, except some of the first ones.
     first
-        The character after the stem of the last keys of the first page.
+        The first character that these keys have after the stem. It is empty if all keys were seen.
     others
-        Characters after it that keys may have there, in order.
+        Greater characters that they may have there, in order.
     """
 
     keys: KeyRange
@@ -80,46 +81,50 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
     Parameters
     ----------
     keys_after
-        Asks for keys. A string that it gets has at most 1,024 bytes, as a key has.
+        Requests keys. It gets no string of more than 1,024 bytes, which is S3's limit for a key.
     count
-        How many ranges are wanted. One or two times as many may be returned.
+        The number of ranges that is wanted. There may be three times as many.
     parallel
-        Makes independent requests.
+        Makes several requests at once.
     """
+    if len(keys_after("", KEYS_PER_PAGE)) < KEYS_PER_PAGE or count == 1:
+        return [KeyRange()]
     survey, first = partial(_survey, keys_after), partial(_first, keys_after)
     surveys = [survey(KeyRange())]
-    for _ in range(_ROUNDS if count > 1 else 0):
-        share = max(sum(found.size for found in surveys) / count, KEYS_PER_PAGE * (1 + (len(surveys) - 1) / 16))
-        large = [found for found in surveys if found.size > share]
+    for _ in range(_ROUNDS):
+        worth_cutting = KEYS_PER_PAGE * len(surveys) / 16
+        share = max(worth_cutting, sum(found.size for found in surveys) / count)
+        large = [found for found in surveys if found.first and found.size > share]
         if not large:
             break
         starts = sorted(set().union(*(_starts(found, math.ceil(found.size / share)) for found in large)))
         cuts = {key: start for key, start in zip(parallel(first, starts), starts, strict=True) if key}
         pieces = [piece for found in large for piece in _cut(found.keys, cuts)]
-        surveys = [found for found in surveys if found.size <= share] + list(parallel(survey, pieces))
+        surveys = [found for found in surveys if found not in large] + list(parallel(survey, pieces))
     return sorted((found.keys for found in surveys), key=lambda keys: keys.after)
 
 
 def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
     """Estimate the size of a range.
 
-    The last keys of the first page are neighbours. Wherever a later key differs from them, at a place further left in
-    the name, the neighbours are one of several groups of a similar size.
+    Some neighbours among its first keys have a beginning in common. The first key after all keys with this beginning
+    differs from them at a place further to the left. What is common up to there is the next beginning, and so on. The
+    more such places there are, the larger is the range.
     """
-    page = [key for key in keys_after(keys.after, KEYS_PER_PAGE) if key in keys]
-    if len(page) < KEYS_PER_PAGE:
-        return _Survey(keys, len(page))
-    last = page[-_SKIPPED]
-    depth = _shared(page[-_SKIPPED - _NEIGHBOURS], last)
-    characters = {key[_shared(before, key)] for before, key in pairwise(page)}
-    levels = 0
+    sample = [key for key in keys_after(keys.after, _SAMPLE) if key in keys]
+    if len(sample) < _SAMPLE:
+        return _Survey(keys, len(sample))
+    last = sample[-_SKIPPED]
+    depth = _shared(sample[-_SKIPPED - _NEIGHBOURS], last)
+    characters = {key[_shared(before, key)] for before, key in pairwise(sample)}
+    places = 0
     while (beyond := _first(keys_after, _end(last[:depth]))) and beyond in keys:
         depth = _shared(last, beyond)
         characters |= {last[depth], beyond[depth]}
-        levels += 1
+        places += 1
     stem, first = last[:depth], last[depth]
     others = sorted(other for other in characters if other > first and stem + other in keys)
-    size = KEYS_PER_PAGE + int(_GROUP * _CHILDREN ** (levels - 1) * (1 + len(others)))
+    size = _SAMPLE + int(_GROUP * _BRANCHES ** (places - 1) * (1 + len(others)))
     return _Survey(keys, size, stem, first, others)
 
 
