@@ -16,7 +16,8 @@ from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.tables import PHOTOS_SCHEMA
 
-_TASKS_PER_CORE = 4
+_PARTS_PER_CORE = 3
+_TASKS_PER_CORE = 8  # more than parts that were wanted: a store may return more, and single ones balance best
 _IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a new photo
 
 
@@ -58,8 +59,8 @@ def _parts(store: Store, count: int) -> list[Any]:
 
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
     """Return the images below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
-    tasks = _TASKS_PER_CORE * spark.sparkContext.defaultParallelism
-    parts = _parts(store, tasks)
+    cores = spark.sparkContext.defaultParallelism
+    parts = _parts(store, _PARTS_PER_CORE * cores)
     uri = store.uri
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -69,7 +70,7 @@ def list_images(spark: SparkSession, store: Store) -> DataFrame:
                     yield _images(listed)
 
     # spark.range would take 0.3 s longer, because it loads Scala's reflection.
-    size = {"end": len(parts), "tasks": min(len(parts), tasks)}
+    size = {"end": len(parts), "tasks": min(len(parts), _TASKS_PER_CORE * cores)}
     numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size)
     return numbers.mapInArrow(task, from_arrow_schema(PHOTOS_SCHEMA))
 

@@ -124,7 +124,7 @@ FLAT = {
 def test_no_range_is_much_larger_than_the_others(names: str, size: int) -> None:
     """Eight tasks that take one range after the other finish when at most a third of the pages has been listed."""
     bucket = Bucket(FLAT[names])
-    sizes = bucket.sizes(divide(bucket.after, 32))
+    sizes = bucket.sizes(divide(bucket.after, 24))
     tasks = [0] * 8
     for keys in sizes:
         tasks[tasks.index(min(tasks))] += 1 + keys // 1000

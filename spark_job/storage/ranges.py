@@ -92,7 +92,7 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
     survey, first = partial(_survey, keys_after), partial(_first, keys_after)
     surveys = [survey(KeyRange())]
     for _ in range(_ROUNDS):
-        worth_cutting = KEYS_PER_PAGE * len(surveys) / 16
+        worth_cutting = KEYS_PER_PAGE * len(surveys) / 8
         share = max(worth_cutting, sum(found.size for found in surveys) / count)
         large = [found for found in surveys if found.first and found.size > share]
         if not large:
