@@ -103,23 +103,34 @@ def _peak(pid: int) -> float:
 
 def cluster(folder: Path, executors: int) -> dict[str, str]:
     """Return the environment for a Spark cluster on this machine, whose executors have one core each."""
+    return _master(folder, f"local-cluster[{executors},1,1024]")
+
+
+def threads(folder: Path, tasks: int) -> dict[str, str]:
+    """Return the environment for Spark in one process that runs a number of tasks at once, whatever the cores."""
+    return _master(folder, f"local[{tasks}]")
+
+
+def _master(folder: Path, master: str) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     for file in _CONF.iterdir():
-        text = file.read_text().replace("local[*,4]", f"local-cluster[{executors},1,1024]")
-        (folder / file.name).write_text(text)
+        (folder / file.name).write_text(file.read_text().replace("local[*,4]", master))
     return {"SPARK_CONF_DIR": str(folder)}
 
 
 @contextlib.contextmanager
-def bucket(folder: Path, delay: float) -> Iterator[dict[str, str]]:
-    """Serve a folder as ``s3://photos``, with a delay of some seconds, and yield the environment to read it."""
-    command = ["-m", "tests.s3_stand_in", "--folder", str(folder), "--port", "0", "--delay", str(delay)]
+def bucket(*content: str, delay: float) -> Iterator[dict[str, str]]:
+    """Serve ``s3://photos`` with a delay of some seconds, and yield the environment to read it.
+
+    The content is given as to ``tests.s3_stand_in``.
+    """
+    command = ["-m", "tests.s3_stand_in", *content, "--port", "0", "--delay", str(delay)]
     with _python(command, {}) as process:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().rpartition(" at ")[2].partition(";")[0]
             keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-3"}
-            yield {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", **keys}
+            yield {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_DEFAULT_REGION": "eu-west-3", **keys}
         finally:
             process.kill()
 

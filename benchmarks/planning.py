@@ -24,10 +24,10 @@ def main() -> None:
     spark = session.start()
     first = f"{folder}/{store.folders()[0]}"
     with TemporaryDirectory() as place:
-        plan.make(plan.list_images(spark, open_store(first)), None, store, Table(place, "first"))
+        plan.make(spark, open_store(first), None, Table(place, "first"))
         with MemorySampler() as memory:
             began = time.perf_counter()
-            planned = plan.make(plan.list_images(spark, store), None, store, Table(place, "whole"))
+            planned = plan.make(spark, store, None, Table(place, "whole"))
             seconds = time.perf_counter() - began
     print(planned.found, seconds, memory.peak - memory.idle)
 

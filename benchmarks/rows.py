@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import fit, photos
-from benchmarks.measure import Row, bucket, cluster, job, paired, printed_numbers, run, run_job, workers_peak
+from benchmarks.measure import Row, bucket, cluster, job, paired, printed_numbers, run, run_job, threads, workers_peak
 from cdk_app import bundle
 from cdk_app.settings import Settings
 from spark_job.settings import Engine
@@ -67,7 +67,7 @@ def distance(bench: Bench) -> list[Row]:
         ("feature stage, images 50 ms away", folder, bench.compute, 0.9),
         ("bare loops, images 50 ms away", few, bench.loops, None),
     ):
-        with bucket(there, 0.05) as far, bucket(there, 0.0) as near:
+        with bucket("--folder", str(there), delay=0.05) as far, bucket("--folder", str(there), delay=0) as near:
             away, here = partial(measure, "s3://photos", **far), partial(measure, "s3://photos", **near)
             rows.append(bench.compare(what, away, "without delay", here, least))
     return rows
@@ -160,6 +160,22 @@ def planning(bench: Bench) -> list[Row]:
     return rows[2:]
 
 
+def listing(bench: Bench) -> list[Row]:
+    """Compare eight tasks that list one big folder, 50 ms away per page, with one task."""
+    count = bench.images * 125
+
+    def seconds(tasks: int) -> float:
+        spark = threads(bench.folder / f"{tasks}-tasks", tasks)
+        found, distinct, taken = printed_numbers("-m", "benchmarks.listing", "s3://photos", **spark, **far)
+        assert found == distinct == count
+        return taken
+
+    with bucket("--keys", str(count), delay=0.05) as far:
+        ours, theirs, ratio = paired(partial(seconds, 8), partial(seconds, 1), bench.rounds)
+    what = f"listing {count:,} objects in one folder, 8 tasks"
+    return [Row(what, f"{ours:.1f} s", f"one task, {theirs:.1f} s", ratio, least=5)]
+
+
 def memory(bench: Bench) -> list[Row]:
     """Measure the peak memory of a Python worker with each engine."""
     folder = str(photos.small(bench.folder / "memory", bench.images))
@@ -210,6 +226,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         floor,
         growth,
         planning,
+        listing,
         memory,
         environment,
         executors,

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,11 +24,11 @@ from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.tables import PHOTOS_SCHEMA, PLAN_SCHEMA, Table
 
-_TASKS_PER_CORE = 4
+_PARTS_PER_CORE = 3
+_TASKS_PER_CORE = 8  # more than parts that were wanted: a store may return more, and single ones balance best
 _IMAGES_PER_FILE = 4_000
 _IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a new photo
 _STRIDE = 8
-_WRITTEN = "name string, run_id string, images long"
 
 
 class PlanFile(NamedTuple):
@@ -120,16 +120,20 @@ def photos(plan: Table, slices: Iterable[Slice]) -> Iterator[pa.RecordBatch]:
         yield from rows.slice(start, stop - start).to_batches()
 
 
-def check(store: Store) -> list[str]:
-    """Return the folders directly below an input.
+def check(store: Store) -> None:
+    """Check that an input can be listed.
 
     Raises
     ------
     UserError
         If the input does not exist or cannot be listed.
     """
+    _parts(store, 1)
+
+
+def _parts(store: Store, count: int) -> list[Any]:
     try:
-        return store.folders()
+        return store.parts(count)
     except FileNotFoundError as error:
         raise UserError(f"The input {store.uri} does not exist. Give a folder or an S3 prefix with photos.") from error
     except NotADirectoryError as error:
@@ -139,20 +143,26 @@ def check(store: Store) -> list[str]:
 
 
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
-    """Return the images below a store. Spark's tasks list one folder each, so the driver never holds the whole list."""
-    folders = [None, *check(store)]
-    uri = store.uri
+    """Return the images below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
+    numbers, parts = _numbered_parts(spark, store)
+    return numbers.mapInArrow(partial(_listed, store.uri, parts), from_arrow_schema(PHOTOS_SCHEMA))
 
-    def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                for listed in open_store(uri).listing(folders[number]):
-                    yield _images(listed)
 
-    tasks = min(len(folders), _TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
+def _numbered_parts(spark: SparkSession, store: Store) -> tuple[DataFrame, list[Any]]:
+    """Return the parts of a store, and their numbers as a table with a task for each, if there are not too many."""
+    cores = spark.sparkContext.defaultParallelism
+    parts = _parts(store, _PARTS_PER_CORE * cores)
     # spark.range would take 0.3 s longer, because it loads Scala's reflection.
-    numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", {"end": len(folders), "tasks": tasks})
-    return numbers.mapInArrow(task, from_arrow_schema(PHOTOS_SCHEMA))
+    size = {"end": len(parts), "tasks": min(len(parts), _TASKS_PER_CORE * cores)}
+    return spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size), parts
+
+
+def _listed(uri: str, parts: list[Any], numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the images in the parts with these numbers."""
+    store = open_store(uri)
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            yield from map(_images, store.list_part(parts[number]))
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
@@ -168,35 +178,34 @@ def label_of(path: str) -> str | None:
     return path.split("/")[-2] or None if "/" in path else None
 
 
-def make(found: DataFrame, earlier: DataFrame | None, store: Store, table: Table) -> Plan:
-    """Compare the images with the features of earlier runs, and write the plan.
+def make(spark: SparkSession, store: Store, earlier: DataFrame | None, table: Table) -> Plan:
+    """List the images of an input, compare them with the features of earlier runs, and write the plan.
 
     Parameters
     ----------
-    found
-        From :func:`list_images`.
-    earlier
-        The ``features`` tables of the runs to reuse, with the column ``run_id``, or None.
+    spark
+        The session.
     store
         The input.
+    earlier
+        The ``features`` tables of the runs to reuse, with the column ``run_id``, or None.
     table
         The table to write.
 
     Raises
     ------
     UserError
-        If there is no image.
+        If there is no image, or the input cannot be listed.
     """
-    if earlier:  # several runs, or a task that ran twice, may have written an image; one of them gives it
+    if earlier is None:  # the tasks that list also write, so the list does not pass through Spark
+        rows, parts = _numbered_parts(spark, store)
+        write = partial(_list_and_write, table, store.uri, parts)
+    else:  # several runs, or a task that ran twice, may have written an image; one of them gives it
         known = earlier.groupBy(*_IDENTITY).agg(F.min("run_id").alias("run_id"))
-        found = found.join(known, _IDENTITY, "left")
-    else:
-        found = found.withColumn("run_id", F.lit(None).cast("string"))
-    rows = found.select(*PLAN_SCHEMA.names).mapInArrow(
-        partial(_write, table), "name string, run_id string, images long"
-    )
+        rows = list_images(spark, store).join(known, _IDENTITY, "left").select(*PLAN_SCHEMA.names)
+        write = partial(_write, table)
     counts: dict[str, Counter[str | None]] = {}
-    for name, run_id, images in rows.collect():
+    for name, run_id, images in rows.mapInArrow(write, "name string, run_id string, images long").collect():
         counts.setdefault(name, Counter())[run_id] = images
     if not counts:
         raise UserError(
@@ -207,6 +216,14 @@ def make(found: DataFrame, earlier: DataFrame | None, store: Store, table: Table
 
 def _plan_file(name: str, images: Counter[str | None]) -> PlanFile:
     return PlanFile(name, images[None], Counter({run_id: count for run_id, count in images.items() if run_id}))
+
+
+def _list_and_write(
+    table: Table, uri: str, parts: list[Any], numbers: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    run_id = PLAN_SCHEMA.field("run_id")
+    found = _listed(uri, parts, numbers)
+    return _write(table, (batch.append_column(run_id, pa.nulls(len(batch), run_id.type)) for batch in found))
 
 
 def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

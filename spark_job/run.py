@@ -99,12 +99,11 @@ def run(
 
 
 def _plan(spark: SparkSession, source: Store, folder: RunFolder, earlier: list[RunFolder]) -> Plan:
-    found, table = plan.list_images(spark, source), folder.table(runs.PLAN)
-    if not earlier:
-        return plan.make(found, None, source, table)
-    run_id = F.regexp_extract("_metadata.file_path", f"/{runs.RUNS}/([^/]+)/{runs.FEATURES}/", 1).alias("run_id")
-    known = _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id)
-    return plan.make(found, known, source, table)
+    known = None
+    if earlier:
+        run_id = F.regexp_extract("_metadata.file_path", f"/{runs.RUNS}/([^/]+)/{runs.FEATURES}/", 1).alias("run_id")
+        known = _read(spark, runs.FEATURES, tables.FEATURES_SCHEMA, *earlier).select("*", run_id)
+    return plan.make(spark, source, known, folder.table(runs.PLAN))
 
 
 def _read(spark: SparkSession, name: str, schema: pa.Schema, *folders: RunFolder) -> DataFrame:

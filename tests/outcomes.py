@@ -20,7 +20,7 @@ def collected(spark: SparkSession, store: Store, model: CompiledNetwork) -> list
 
 def written(spark: SparkSession, store: Store, model: CompiledNetwork, folder: Path) -> DataFrame:
     """Write the outcome of every image of a store to tables in a folder, and return it as one table."""
-    made = plan.make(plan.list_images(spark, store), None, store, Table(str(folder), "plan"))
+    made = plan.make(spark, store, None, Table(str(folder), "plan"))
     task = features.FeatureTask.prepare(spark, store.uri, model)
     tables = [Table(str(folder), name) for name in ("features", "rejected")]
     reasons = features.compute(spark.sparkContext, made, task, *tables)

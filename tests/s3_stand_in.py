@@ -3,9 +3,11 @@
 It implements what the job uses of S3: ListObjectsV2, GET, HEAD, conditional PUT and DELETE. For a benchmark::
 
     python -m tests.s3_stand_in --folder photos --bucket photos --delay 0.05
+    python -m tests.s3_stand_in --keys 1000000 --delay 0.05
 """
 
 import argparse
+import bisect
 import hashlib
 import itertools
 import socket
@@ -13,12 +15,13 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import Enum, auto
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -61,6 +64,14 @@ class Object:
         """The quoted digest, as S3 returns it."""
         return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
 
+    @cached_property
+    def listed(self) -> str:
+        """What a listing says about the object, except its key."""
+        return (
+            f"<LastModified>{self.modified:%Y-%m-%dT%H:%M:%S.000Z}</LastModified><ETag>{escape(self.etag)}</ETag>"
+            f"<Size>{len(self.data)}</Size><StorageClass>STANDARD</StorageClass>"
+        )
+
 
 @dataclass
 class StandIn:
@@ -78,10 +89,24 @@ class StandIn:
     requests: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
+    _in_order: list[str] | None = None
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, stored: bytes | Object) -> None:
         """Store an object under ``bucket/key``."""
-        self.objects[path] = Object(data)
+        self.objects[path] = stored if isinstance(stored, Object) else Object(stored)
+        self._in_order = None
+
+    def delete(self, path: str) -> None:
+        """Remove an object, if there is one."""
+        self.objects.pop(path, None)
+        self._in_order = None
+
+    def keys(self) -> list[str]:
+        """Return ``bucket/key`` of all objects in the order of their UTF-8 bytes, which is that of Python's strings."""
+        with self.lock:
+            if self._in_order is None:
+                self._in_order = sorted(self.objects)
+            return self._in_order
 
     @contextmanager
     def serve(self, port: int = 0) -> Iterator[str]:
@@ -140,13 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "PUT":
             self._put(path, body)
         else:
-            self.s3.objects.pop(path, None)
+            with self.s3.lock:
+                self.s3.delete(path)
             self._send(204, b"")
 
     def _get(self, path: str, fault: Fault | None) -> None:
         with self.s3.lock:
             if path in self.s3.changes:
-                self.s3.objects[path] = self.s3.changes.pop(path)
+                self.s3.put(path, self.s3.changes.pop(path))
         stored = self.s3.objects.get(path)
         if stored is None:
             return self._error(404, "NoSuchKey")
@@ -171,15 +197,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(412, "PreconditionFailed")
 
     def _list(self, bucket: str, query: dict[str, str]) -> None:
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        with self.s3.lock:
-            keys = sorted(
-                (key.removeprefix(f"{bucket}/") for key in self.s3.objects if key.startswith(f"{bucket}/{prefix}")),
-                key=str.encode,
-            )
-        after = query.get("continuation-token", "")
-        found = list(itertools.islice(_entries([key for key in keys if key > after], prefix, delimiter), 1001))
-        page, more = found[:1000], len(found) > 1000
+        prefix, delimiter, limit = query.get("prefix", ""), query.get("delimiter", ""), int(query.get("max-keys", 1000))
+        after = bytes.fromhex(query.get("continuation-token", "")).decode() or query.get("start-after", "")
+        keys = self.s3.keys()
+        start = max(bisect.bisect_left(keys, f"{bucket}/{prefix}"), bisect.bisect_right(keys, f"{bucket}/{after}"))
+        further = (keys[number] for number in range(start, len(keys)))
+        below = itertools.takewhile(lambda key: key.startswith(f"{bucket}/{prefix}"), further)
+        entries = _entries((key.removeprefix(f"{bucket}/") for key in below), prefix, delimiter)
+        page = list(itertools.islice(entries, min(limit, 1000)))
+        more = next(entries, None) is not None
         last = page[-1][1] + ("\U0010ffff" if page[-1][0] else "") if page else ""
 
         def shown(text: str) -> str:
@@ -189,16 +215,13 @@ class _Handler(BaseHTTPRequestHandler):
         if query.get("encoding-type"):
             parts.append("<EncodingType>url</EncodingType>")
         if more:
-            parts.append(f"<NextContinuationToken>{escape(last)}</NextContinuationToken>")
+            parts.append(f"<NextContinuationToken>{last.encode().hex()}</NextContinuationToken>")
         for is_prefix, name in page:
             if is_prefix:
                 parts.append(f"<CommonPrefixes><Prefix>{shown(name)}</Prefix></CommonPrefixes>")
             else:
                 stored = self.s3.objects[f"{bucket}/{name}"]
-                parts.append(
-                    f"<Contents><Key>{shown(name)}</Key><LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S.000Z}"
-                    f"</LastModified><ETag>{escape(stored.etag)}</ETag><Size>{len(stored.data)}</Size></Contents>"
-                )
+                parts.append(f"<Contents><Key>{shown(name)}</Key>{stored.listed}</Contents>")
         text = f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>{"".join(parts)}</ListBucketResult>'
         self._send(200, text.encode(), {"Content-Type": "application/xml"})
 
@@ -226,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _entries(keys: list[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
+def _entries(keys: Iterable[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
     """Yield each entry of a listing: whether it is a common prefix, and its name."""
     seen = None
     for key in keys:
@@ -239,16 +262,20 @@ def _entries(keys: list[str], prefix: str, delimiter: str) -> Iterator[tuple[boo
 
 
 def main() -> None:
-    """Serve the files of a folder until the process is interrupted."""
+    """Serve the files of a folder, or empty objects, until the process is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="the folder whose files are served")
+    parser.add_argument("--folder", type=Path, help="the folder whose files are served")
+    parser.add_argument("--keys", type=int, default=0, help="how many empty objects are served, all in one folder")
     parser.add_argument("--bucket", default="photos", help="the bucket that contains the files (default: %(default)s)")
     parser.add_argument("--port", type=int, default=9090, help="default: %(default)s")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each request takes")
     options = parser.parse_args()
     s3 = StandIn(delay=options.delay)
-    for file in filter(Path.is_file, options.folder.rglob("*")):
+    for file in filter(Path.is_file, options.folder.rglob("*") if options.folder else ()):
         s3.put(f"{options.bucket}/{file.relative_to(options.folder).as_posix()}", file.read_bytes())
+    empty = Object(b"")
+    for number in range(options.keys):
+        s3.put(f"{options.bucket}/all/{number:07d}.jpg", empty)
     with s3.serve(options.port) as url, suppress(KeyboardInterrupt):
         print(f"{len(s3.objects):,} objects at {url}; AWS_ENDPOINT_URL={url} AWS_ALLOW_HTTP=true", flush=True)
         s3.stop.wait()

@@ -19,6 +19,7 @@ from spark_job.manifest import Manifest
 from spark_job.network.images import Reason, RejectedImageError
 from spark_job.network.limits import MAX_BYTES
 from spark_job.storage.base import UnavailableError
+from spark_job.storage.ranges import KeyRange
 from spark_job.storage.s3 import S3Store
 from tests.s3_stand_in import Fault, Object, StandIn
 
@@ -186,3 +187,66 @@ def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, model_file: str) -> 
     assert table.index.is_unique
     assert table.loc["Pear/12.jpg", "size"] == len(_jpeg(99))
     assert table.loc["Pear/12.jpg", "modified"] == pd.Timestamp(OLD)
+
+
+def _paths(store: S3Store, part: KeyRange) -> list[str]:
+    return [path for page in store.list_part(part) for path in page.column("path").to_pylist()]
+
+
+ODD_NAMES = ["a//b", "/a", "..", "é", "🍐/🍐", "\x01", "line\nbreak", "a b+c%41", "\x7f", "\ufffd", "\U0010ffff", "<&>"]
+
+
+def test_the_parts_of_a_bucket_have_every_key_once(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    names = [f"{odd}{number:03d}" for odd in ODD_NAMES for number in range(400)]
+    for name in [*names, "marker/"]:
+        s3.put(f"photos/{name}", b"")
+    parts = photos.parts(8)
+    found = [_paths(photos, part) for part in parts]
+    assert len(parts) > 8
+    assert [path for paths in found for path in paths] == sorted(names, key=str.encode)
+    assert max(map(len, found)) < len(names) / 4
+
+
+def test_parts_hold_although_objects_come_and_go(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(3_000):
+        s3.put(f"photos/{number:04d}", b"")
+    found = []
+    for turn, part in enumerate(photos.parts(8)):
+        s3.delete(f"photos/{turn * 100:04d}")
+        s3.put(f"photos/{turn * 100:04d}-new", b"")
+        found += _paths(photos, part)
+    assert len(found) == len(set(found))
+    assert {f"{number:04d}" for number in range(3_000) if number % 100} <= set(found)
+
+
+def test_few_keys_are_not_divided_however_many_folders_they_have(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(999):
+        s3.put(f"photos/{number % 300}/{number}", b"")
+    [part] = photos.parts(8)
+    assert len(_paths(photos, part)) == 999
+    assert s3.requests["photos"] == 2
+
+
+def test_many_small_folders_take_fewer_requests_than_folders(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(20_000):
+        s3.put(f"photos/label {number // 20:04d}/{number}.jpg", b"")
+    parts = photos.parts(32)
+    assert sum(len(_paths(photos, part)) for part in parts) == 20_000
+    assert s3.requests["photos"] < 1_000 / 2
+
+
+def test_objects_are_listed_as_boto3_would_list_them(
+    bucket: tuple[StandIn, S3Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3, photos = bucket
+    for name in ODD_NAMES:
+        s3.put(f"photos/{name}", name.encode())
+    ours = [row for page in photos.list_part(KeyRange()) for row in page.to_pylist()]
+    monkeypatch.setattr("spark_job.storage.s3._parse_objects", lambda **_: None)
+    theirs = [row for page in S3Store("photos", "").list_part(KeyRange()) for row in page.to_pylist()]
+    assert ours == theirs
+    assert {row["path"]: row["size"] for row in ours} == {name: len(name.encode()) for name in ODD_NAMES}

@@ -1,8 +1,10 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,16 @@ def test_a_bucket_is_listed_like_a_folder(spark: SparkSession, s3: str) -> None:
     assert rows == [("Apple/a.jpg", "Apple", 3), ("Apple/é b.png", "Apple", 3), ("root.webp", None, 3)]
 
 
+def test_tasks_share_one_big_folder_of_a_bucket(spark: SparkSession, s3: str) -> None:
+    store = open_store(s3)
+    names = [f"all/{odd}{number:04d}.jpg" for odd in ("", "a/b ", "é+%41") for number in range(600)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.write(name, b"1"), names))
+    rows = plan.list_images(spark, store).select("path", F.spark_partition_id().alias("task")).collect()
+    assert sorted(row["path"] for row in rows) == sorted(names)
+    assert max(Counter(row["task"] for row in rows).values()) < len(names) / 2
+
+
 @pytest.mark.parametrize("missing", ["nothing", "a.jpg"])
 def test_an_input_that_is_not_a_folder_is_refused(spark: SparkSession, tmp_path: Path, missing: str) -> None:
     _fill(tmp_path, ["a.jpg"])
@@ -68,7 +80,7 @@ def test_an_input_without_images_is_refused(spark: SparkSession, tmp_path: Path)
     _fill(tmp_path, ["Apple/notes.txt"])
     store = open_store(str(tmp_path))
     with pytest.raises(UserError, match="There is no image"):
-        plan.make(plan.list_images(spark, store), None, store, Table(str(tmp_path), "_plan"))
+        plan.make(spark, store, None, Table(str(tmp_path), "_plan"))
 
 
 def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Path) -> None:
@@ -81,7 +93,7 @@ def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Pa
     os.utime(tmp_path / "A/touched.jpg", (0, 0))
     _fill(tmp_path, ["A/added.jpg"])
 
-    made = plan.make(plan.list_images(spark, store), earlier, store, Table(str(tmp_path), "_plan"))
+    made = plan.make(spark, store, earlier, Table(str(tmp_path), "_plan"))
     assert (made.found, made.to_compute, made.reused_from) == (4, 3, {"first": 1})
     assert sorted(_paths(made, 10)[0]) == ["A/added.jpg", "A/longer.jpg", "A/touched.jpg"]
     assert made.reused is not None
@@ -96,7 +108,7 @@ def test_an_image_that_an_earlier_run_wrote_twice_counts_once(spark: SparkSessio
     earlier = plan.list_images(spark, store)
     earlier = _of_run(earlier.union(earlier.filter("path = 'A/twice.jpg'")), "first")
 
-    made = plan.make(plan.list_images(spark, store), earlier, store, Table(str(tmp_path), "_plan"))
+    made = plan.make(spark, store, earlier, Table(str(tmp_path), "_plan"))
     assert (made.found, made.to_compute, made.reused_from) == (2, 0, {"first": 2})
 
 
@@ -106,7 +118,7 @@ def test_an_image_of_several_runs_is_reused_from_one_of_them(spark: SparkSession
     photos = plan.list_images(spark, store)
     first, second = _of_run(photos.filter("path < 'A/3'"), "first"), _of_run(photos.filter("path > 'A/2'"), "second")
 
-    made = plan.make(plan.list_images(spark, store), first.union(second), store, Table(str(tmp_path), "_plan"))
+    made = plan.make(spark, store, first.union(second), Table(str(tmp_path), "_plan"))
     assert (made.found, made.to_compute, made.reused_from) == (3, 0, {"first": 2, "second": 1})
     assert made.reused is not None
     assert sorted((row.path, row.run_id) for row in made.reused.collect()) == [
@@ -137,12 +149,17 @@ def test_tasks_that_run_together_read_distant_parts_of_the_plan() -> None:
 
 
 def test_a_long_list_becomes_several_files(spark: SparkSession, tmp_path: Path) -> None:
-    rows = spark.range(9_000).selectExpr(
-        "concat(id, '.jpg') as path", "'A' as label", "id as size", "timestamp_seconds(id) as modified"
-    )
-    made = plan.make(rows.coalesce(1), None, open_store(str(tmp_path)), Table(str(tmp_path), "_plan"))
+    names = {f"A/{number:04d}.jpg" for number in range(9_000)}
+    _fill(tmp_path, sorted(names))
+    made = plan.make(spark, open_store(str(tmp_path)), None, Table(str(tmp_path), "_plan"))
     assert made.to_compute == made.found == 9_000
-    assert len(made.files) == 3
     tasks = _paths(made, 1_000)
     assert [len(paths) for paths in tasks] == [1_000] * 9
-    assert {path for paths in tasks for path in paths} == {f"{number}.jpg" for number in range(9_000)}
+    assert {path for paths in tasks for path in paths} == names
+
+
+def test_batches_are_combined_to_files_of_about_4_000_rows() -> None:
+    batches = [pa.record_batch({"row": list(range(start, start + 700))}) for start in range(0, 9_800, 700)]
+    combined = list(plan._grouped(batches))
+    assert [len(rows) for rows in combined] == [4_200, 4_200, 1_400]
+    assert pa.concat_tables(combined)["row"].to_pylist() == list(range(9_800))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -85,6 +85,16 @@ class Store(Protocol):
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
         """Yield the objects below a folder, at any depth; for None, those that are in no folder."""
+
+    def parts(self, count: int) -> list[Any]:
+        """Divide all objects into parts, which can be listed at the same time, in other processes too.
+
+        If the store can split folders, it returns about ``count`` parts of similar size, or fewer if it is small. An
+        object that exists all the time is in exactly one part.
+        """
+
+    def list_part(self, part: Any) -> Iterator[pa.RecordBatch]:
+        """Yield the objects of one of the store's parts."""
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return an object. ``accept`` gets the size first, and may raise an error to prevent the download."""

@@ -39,6 +39,14 @@ class LocalStore:
         """
         return listings(self._walk(self._at(folder or ""), deep=folder is not None, above=()))
 
+    def parts(self, count: int) -> list[str | None]:  # noqa: ARG002 - a folder is not split
+        """Return the folders, and None for the files that are in no folder."""
+        return [None, *self.folders()]
+
+    def list_part(self, part: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the listings of one part."""
+        return self.listing(part)
+
     def _walk(self, folder: Path, deep: bool, above: tuple[Path, ...]) -> Iterator[tuple[str, int, datetime]]:
         real = folder.resolve()
         if real in above:

@@ -1,0 +1,171 @@
+"""Divides the keys of a bucket into ranges, which tasks can list at the same time.
+
+S3 returns keys in the order of their UTF-8 bytes, and it can start after any string. It does not tell how many keys
+follow. So a few requests look at the first keys of a range and at where later keys differ from them, and this gives an
+estimate of its size. A large range is cut where keys differ. A wrong estimate costs time, but never a key: each range
+begins where the one before it ends, and its limits stay the same while objects come and go.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from os.path import commonprefix
+from typing import Protocol, TypeVar
+
+KEYS_PER_PAGE = 1_000
+_MAX_KEY_BYTES = 1_024
+
+_ROUNDS = 8
+_CUTS = 16  # a range is cut at about this many places at once
+_SAMPLE = 250  # keys of a range that are looked at
+_SKIPPED = 60  # of these, at the end: a sample often ends where a group does, for example at 0000249
+_NEIGHBOURS = 32
+_GROUP = 100  # a guess: how many keys begin like the neighbours
+_BRANCHES = 4  # a guess: how many different characters follow where names differ
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+KeysAfter = Callable[[str, int], list[str]]
+"""Returns the first keys after a string, in order, at most as many as the number says."""
+
+
+class Map(Protocol):
+    """The built-in ``map``, or one that calls the function for several items at once."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]:
+        """Return the result for each item, in order."""
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """The keys after one string, up to another one, which is included. With None, the range has no upper limit."""
+
+    after: str = ""
+    until: str | None = None
+
+    def __contains__(self, key: str) -> bool:
+        return self.after < key and (self.until is None or key <= self.until)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a few requests show about a range.
+
+    Attributes
+    ----------
+    keys
+        The range.
+    size
+        The estimated number of keys.
+    stem
+        What all keys have in common, except some of the first ones.
+    first
+        The first character that these keys have after the stem. It is empty if all keys were seen.
+    others
+        Greater characters that they may have there, in order.
+    """
+
+    keys: KeyRange
+    size: int
+    stem: str = ""
+    first: str = ""
+    others: Sequence[str] = ()
+
+
+def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRange]:
+    """Divide all keys into about ``count`` ranges of similar size, or fewer if there are few keys.
+
+    Parameters
+    ----------
+    keys_after
+        Requests keys. It gets no string of more than 1,024 bytes, which is S3's limit for a key.
+    count
+        The number of ranges that is wanted. There may be three times as many.
+    parallel
+        Makes several requests at once.
+    """
+    if len(keys_after("", KEYS_PER_PAGE)) < KEYS_PER_PAGE or count == 1:
+        return [KeyRange()]
+    survey, first = partial(_survey, keys_after), partial(_first, keys_after)
+    surveys = [survey(KeyRange())]
+    for _ in range(_ROUNDS):
+        worth_cutting = KEYS_PER_PAGE * len(surveys) / 8
+        share = max(worth_cutting, sum(found.size for found in surveys) / count)
+        large = [found for found in surveys if found.first and found.size > share]
+        if not large:
+            break
+        starts = sorted(set().union(*(_starts(found, math.ceil(found.size / share)) for found in large)))
+        cuts = {key: start for key, start in zip(parallel(first, starts), starts, strict=True) if key}
+        pieces = [piece for found in large for piece in _cut(found.keys, cuts)]
+        surveys = [found for found in surveys if found not in large] + list(parallel(survey, pieces))
+    return sorted((found.keys for found in surveys), key=lambda keys: keys.after)
+
+
+def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
+    """Estimate the size of a range.
+
+    Some neighbours among its first keys have a beginning in common. The first key after all keys with this beginning
+    differs from them at a place further to the left. What is common up to there is the next beginning, and so on. The
+    more such places there are, the larger is the range.
+    """
+    sample = [key for key in keys_after(keys.after, _SAMPLE) if key in keys]
+    if len(sample) < _SAMPLE:
+        return _Survey(keys, len(sample))
+    last = sample[-_SKIPPED]
+    depth = _shared(sample[-_SKIPPED - _NEIGHBOURS], last)
+    characters = {key[_shared(before, key)] for before, key in pairwise(sample)}
+    places = 0
+    while (beyond := _first(keys_after, _end(last[:depth]))) and beyond in keys:
+        depth = _shared(last, beyond)
+        characters |= {last[depth], beyond[depth]}
+        places += 1
+    stem, first = last[:depth], last[depth]
+    others = sorted(other for other in characters if other > first and stem + other in keys)
+    size = _SAMPLE + int(_GROUP * _BRANCHES ** (places - 1) * (1 + len(others)))
+    return _Survey(keys, size, stem, first, others)
+
+
+def _starts(found: _Survey, parts: int) -> set[str]:
+    """Return strings at which a range may be cut: between characters that were seen, and at growing distances."""
+    codes = [ord(found.first) + 4**power for power in range(11)]
+    unseen = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
+    seen = _spread([found.first, *found.others], min(parts, _CUTS))
+    return {end for character in {*seen, *unseen} if (end := _end(found.stem + character)) and end in found.keys}
+
+
+def _spread(items: Sequence[T], count: int) -> Sequence[T]:
+    """Return about ``count`` of the items, with equal distances."""
+    return items[:: math.ceil(len(items) / count) or 1]
+
+
+def _end(prefix: str) -> str | None:
+    """Return a string after all keys with a prefix: the prefix with its last character counted up.
+
+    None means that there is no such string, or that it is longer than a key may be.
+    """
+    prefix = prefix.rstrip("\U0010ffff")
+    if not prefix:
+        return None
+    code = ord(prefix[-1]) + 1
+    end = prefix[:-1] + chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters
+    return end if len(end.encode()) <= _MAX_KEY_BYTES else None
+
+
+def _first(keys_after: KeysAfter, start: str | None) -> str | None:
+    """Return the first key after a string."""
+    found = keys_after(start, 1) if start else []
+    return found[0] if found else None
+
+
+def _cut(keys: KeyRange, cuts: dict[str, str]) -> list[KeyRange]:
+    """Cut a range at strings, each of which is given with the first key after it."""
+    inside = sorted(cut for key, cut in cuts.items() if key in keys and cut in keys and cut != keys.until)
+    return [KeyRange(*limits) for limits in zip([keys.after, *inside], [*inside, keys.until], strict=True)]
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two strings have in common at the beginning."""
+    return len(commonprefix([one, other]))  # noqa: RUF071 - a key may differ from another within a name
