@@ -15,23 +15,15 @@ import signal
 import subprocess
 import tempfile
 import time
-import venv
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from benchmarks import photos
-from cdk_app import bundle
-from cdk_app.bundle import Bundle
-from cdk_app.cluster import CODE, ENVIRONMENT, configurations
-from cdk_app.settings import Settings
-from tests.local_aws import jars
-from tests.local_aws.emulator import ARCHITECTURE, REGION
+from benchmarks.on_yarn import Job, build
 from tests.local_aws.yarn import Yarn
 
 _LONGEST_PAUSE = 120.0
@@ -69,64 +61,31 @@ DISTURBANCES: dict[str, Callable[[Yarn], None]] = {
 }
 
 
-@dataclass(frozen=True)
-class Trial:
-    """The run of one trial: the photos, the job as the CDK app bundles it, and the folder of the trial."""
-
-    photos: Path
-    job: Bundle
-    folder: Path
-
-    @property
-    def run(self) -> Path:
-        """The folder of the run."""
-        return self.folder / "results" / "runs" / "trial"
-
-    @contextmanager
-    def yarn(self, core_nodes: int = 2) -> Iterator[Yarn]:
-        """Start a YARN with the configuration of the CDK app."""
-        venv.create(self.folder / "python", with_pip=False, symlinks=True)  # Python without packages, as on a node
-        files = configurations(REGION, core_nodes, spot_nodes=0)
-        python = self.folder / "python" / "bin"
-        with Yarn(self.folder / "yarn", files, ["ON_DEMAND"] * core_nodes, python) as yarn:
-            yield yarn
-
-    def submit(self, yarn: Yarn) -> "subprocess.Popen[bytes]":
-        """Start the run."""
-        return yarn.submit(
-            [
-                *("--deploy-mode", "cluster"),
-                *("--archives", f"{self.job.environment}#{ENVIRONMENT},{self.job.code}#{CODE}"),
-                *(str(self.job.main), "run", "--input", str(self.photos), "--output", str(self.folder / "results")),
-                *("--weights", str(self.job.model), "--components", "50", "--run-id", "trial"),
-            ],
-            self.folder / "submit.log",
-        )
-
-    def parts(self) -> list[float]:
-        """Return when each file of features was written, in order."""
-        return sorted(file.stat().st_mtime for file in (self.run / "features").glob("part-*.parquet"))
-
-    def check(self, images: int, *, published: bool) -> None:
-        """Check that the run has published a complete result, or nothing."""
-        manifest = self.run / "manifest.json"
-        if not published:
-            assert not manifest.exists(), "a run without a driver has published a result"
-            return
-        counts = json.loads(manifest.read_text())["counts"]
-        assert counts == {"found": images, "featurised": images, "reused": 0, "rejected": 0}, counts
-        for table in ("features", "pca"):
-            paths = pq.read_table(self.run / table, columns=["path"])["path"].to_pylist()
-            assert len(paths) == len(set(paths)) == images, (table, len(paths), len(set(paths)))
+def check(job: Job, images: int, *, published: bool) -> None:
+    """Check that the run has published a complete result, or nothing."""
+    manifest = job.run / "manifest.json"
+    if not published:
+        assert not manifest.exists(), "a run without a driver has published a result"
+        return
+    counts = json.loads(manifest.read_text())["counts"]
+    assert counts == {"found": images, "featurised": images, "reused": 0, "rejected": 0}, counts
+    for table in ("features", "pca"):
+        paths = pq.read_table(job.run / table, columns=["path"])["path"].to_pylist()
+        assert len(paths) == len(set(paths)) == images, (table, len(paths), len(set(paths)))
 
 
-def disturb(trial: Trial, images: int, name: str, delay: float) -> tuple[float, float]:
+def _parts(job: Job) -> list[float]:
+    """Return when each file of features was written, in order."""
+    return sorted(file.stat().st_mtime for file in (job.run / "features").glob("part-*.parquet"))
+
+
+def disturb(job: Job, images: int, name: str, delay: float) -> tuple[float, float]:
     """Run one trial. Return the longest pause of the feature stage, and the seconds from the disturbance to the end."""
-    with trial.yarn() as yarn:
-        process = trial.submit(yarn)
+    with job.yarn() as yarn:
+        process = job.submit(yarn)
         deadline = time.monotonic() + _TRIAL_SECONDS
-        while not trial.parts():
-            assert process.poll() is None, (trial.folder / "submit.log").read_text()[-2000:]
+        while not _parts(job):
+            assert process.poll() is None, (job.folder / "submit.log").read_text()[-2000:]
             assert time.monotonic() < deadline, "the run did not begin"
             time.sleep(0.1)
         time.sleep(delay)
@@ -135,22 +94,16 @@ def disturb(trial: Trial, images: int, name: str, delay: float) -> tuple[float, 
         try:
             code = process.wait(deadline - time.monotonic())
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the run stood still: {len(trial.parts())} files of features") from None
+            raise AssertionError(f"the run stood still: {len(_parts(job))} files of features") from None
         finally:
             process.send_signal(signal.SIGKILL)
         seconds = time.time() - began
     survives = DISTURBANCES[name] is not lose_driver
     assert (code == 0) == survives, code
-    trial.check(images, published=survives)
-    written = [began, *(moment for moment in trial.parts() if moment > began)]
+    check(job, images, published=survives)
+    written = [began, *(moment for moment in _parts(job) if moment > began)]
     pauses = [after - before for before, after in pairwise(written)]
     return max(pauses, default=0.0), seconds
-
-
-def build() -> Bundle:
-    """Bundle the job for this machine's processor, with random weights."""
-    jars.fetch(*jars.YARN, *jars.S3A)
-    return bundle.build(Settings(architecture=ARCHITECTURE, weights="random"), bundle.ROOT / ".cache" / "bundle")
 
 
 def main() -> None:
@@ -162,7 +115,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=DISTURBANCES, default=list(DISTURBANCES), metavar="KIND")
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    job = build()
+    files = build()
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as place:
         source = photos.small(Path(place, "photos"), options.images)
@@ -170,7 +123,7 @@ def main() -> None:
             name, delay = options.kinds[number % len(options.kinds)], rng.uniform(0, options.images / 400)
             folder = Path(place, f"trial-{number}")
             folder.mkdir()
-            pause, seconds = disturb(Trial(source, job, folder), options.images, name, delay)
+            pause, seconds = disturb(Job(source, files, folder), options.images, name, delay)
             found[name].append((pause, seconds))
             print(
                 f"{number:3} {name:14} {delay:4.1f} s into the stage: longest pause {pause:5.1f} s, end after "

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import fit, photos
+from benchmarks import fit, on_yarn, photos
 from benchmarks.measure import Row, bucket, cluster, job, paired, printed_numbers, run, run_job, threads, workers_peak
 from cdk_app import bundle
 from cdk_app.settings import Settings
@@ -206,12 +206,15 @@ def environment(bench: Bench) -> list[Row]:
 
 
 def executors(bench: Bench) -> list[Row]:
-    """Compare two executors of one core each with one."""
-    folder = str(photos.small(bench.folder / "spread", 2 * bench.images))
-    one, two = (cluster(bench.folder / f"cluster-{count}", count) for count in (1, 2))
-    both, alone = partial(bench.compute, folder, **two), partial(bench.compute, folder, **one)
-    what = f"two executors of one core, {2 * bench.images:,} images"
-    return [bench.compare(what, both, "one", alone, least=1.85)]
+    """Compare two executors of one core each with one, on a YARN with a node for each."""
+    folder = photos.small(bench.folder / "spread", 2 * bench.images)
+    files = on_yarn.build()
+
+    def speed(nodes: int) -> float:
+        return on_yarn.run(folder, files, nodes).images_per_second
+
+    what = f"two executors of one core on YARN, {2 * bench.images:,} images"
+    return [bench.compare(what, partial(speed, 2), "one", partial(speed, 1), least=1.9)]
 
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {

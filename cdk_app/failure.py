@@ -21,9 +21,12 @@ _CLUSTER_REASON = {
     "$exists($reason.Message) and $not($reason.Code in ['USER_REQUEST', 'STEP_FAILURE', "
     "'ALL_STEPS_COMPLETED']) ? $reason.Message : '') %}"
 }
+# EMR knows no reason if the driver was killed, or if the node of the driver was lost.
+_NO_REASON = "The job ended without giving a reason. Perhaps its driver was killed, or the node of the driver was lost."
 _STEP_REASON = {
     "step_reason": "{% ($details := $states.result.Steps[0].Status.FailureDetails; "
-    "$join([$details.Reason, $details.Message, $details.LogFile], ' ')) %}"
+    f"$join([$details.Reason = 'Unknown Error.' ? '{_NO_REASON}' : $details.Reason, "
+    "$details.Message, $details.LogFile], ' ')) %}"
 }
 
 

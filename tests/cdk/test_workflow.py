@@ -187,7 +187,10 @@ def test_a_cluster_that_does_not_start_gives_emrs_reason(definition: dict[str, A
 def test_a_step_that_fails_without_a_reason_gives_emrs_reason(definition: dict[str, Any]) -> None:
     step = {"Reason": "Unknown Error.", "LogFile": "s3://StorageLogs/emr/j-NEW/steps/s-1/stderr.gz"}
     aws = Aws(fails={"elasticmapreduce:addStep": FAILED}, step_ended=step)
-    assert run(definition, aws).cause.startswith(f"Unknown Error. {step['LogFile']} Logs: ")
+    assert run(definition, aws).cause.startswith(
+        "The job ended without giving a reason. Perhaps its driver was killed, or the node of the driver was lost. "
+        f"{step['LogFile']} Logs: "
+    )
 
 
 def test_a_job_that_takes_too_long_is_ended(definition: dict[str, Any]) -> None:

@@ -143,7 +143,10 @@ def as_markdown() -> str:
     rows = [
         "| what goes wrong | the execution ends | what a person reads | who ends the cluster |",
         "|---|---|---|---|",
-        *(f"| {fault.what} | {fault.ends} | {fault.reason} | {fault.cleared_by} |" for fault in FAULTS),
+        *(
+            f"| {fault.what} | {fault.ends} | {fault.reason} | {fault.cleared_by} |"
+            for fault in (*FAULTS, *NODE_FAULTS.values())
+        ),
         "| two executions at once | SUCCEEDED, both | one summary per execution | the state machine |",
     ]
     return "\n".join(rows) + "\n"
@@ -175,14 +178,14 @@ FAULTS = [
           emulated(), given=FEW | {"components": 1280}),
     Fault("more images rejected than allowed", "FAILED JobFailed", "fruits: … images were rejected…", _EMR,
           emulated(), given=FEW | {"max_rejected": 0}),
-    Fault("driver killed during its work", "FAILED JobFailed", "Unknown Error. s3://…Logs:…", _EMR,
+    Fault("driver killed during its work", "FAILED JobFailed", "The job ended without giving a reason. …Logs:…", _EMR,
           emulated(driver="killed")),
     Fault("job hangs", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…", _STATE_MACHINE,
           in_seconds(5, "Run job", driver="hangs")),
     Fault("nodes may not read photos", "FAILED JobFailed", "fruits: … denied…", _EMR,
           # Otherwise the run would reuse what the killed run computed, and read no photo.
           denied("ClusterInstanceRole", "s3:GetObject", "arn:aws:s3:::{data}/*"), given=FEW | {"recompute": True}),
-    Fault("nodes may not write results", "FAILED JobFailed", "Unknown Error. s3://…Logs:…", _EMR,
+    Fault("nodes may not write results", "FAILED JobFailed", "The job ended without giving a reason. …Logs:…", _EMR,
           denied("ClusterInstanceRole", "s3:PutObject", "arn:aws:s3:::{results}/*")),
     Fault("stopped while the cluster starts", "ABORTED", "", _JANITOR,
           emulated(startup_seconds=60), stop_when="STARTING"),
@@ -197,3 +200,12 @@ FAULTS = [
           "It broke. Logs:…could not be terminated; the janitor was called…", _IDLE,
           emulated(api={"TerminateJobFlows": BROKEN, "AddJobFlowSteps": BROKEN}), hours=0.5),
 ]  # fmt: skip
+
+#: Faults of the nodes, on a real YARN, by what `tests.local_aws.plugin.on_yarn` calls them.
+NODE_FAULTS = {
+    "executor killed": Fault("an executor is killed", "SUCCEEDED", "", _STATE_MACHINE, emulated()),
+    "node replaced": Fault("a spot node is lost, and a new one comes", "SUCCEEDED", "", _STATE_MACHINE, emulated()),
+    "node frozen": Fault("a node freezes, and closes no connection", "SUCCEEDED", "", _STATE_MACHINE, emulated()),
+    "driver's node lost": Fault("the node of the driver is taken away", "FAILED JobFailed",
+                                "The job ended without giving a reason. …Logs:…", _EMR, emulated()),
+}  # fmt: skip

@@ -106,7 +106,6 @@ class Yarn:
             self._wait("the ResourceManager", lambda: bool(self.ask("info")))
             self._label()
             self._wait("the nodes", lambda: len(self.running_nodes()) == len(self.nodes))
-            self._label()
         except BaseException:
             self.__exit__()
             raise
@@ -130,7 +129,7 @@ class Yarn:
         return int(host.rpartition(".")[2]) - 2
 
     def start_node(self, number: int) -> None:
-        """Start a NodeManager, or start it again. YARN knows the label of a node by its address."""
+        """Start a NodeManager, or start it again. YARN keeps the label of its address."""
         self._start(f"node{number}", _NODE_MANAGER, self.host(number))
 
     def kill(self, number: int, container: str) -> None:
@@ -343,9 +342,8 @@ class Yarn:
             return
         labels = [{"name": label, "exclusivity": False} for label in sorted(set(self.nodes))]
         self._web("POST", "add-node-labels", {"nodeLabelsInfo": labels})
-        for node in self.running_nodes():
-            label = self.nodes[self.number(node["nodeId"].partition(":")[0])]
-            self._web("POST", f"nodes/{node['nodeId']}/replace-labels?labels={label}")
+        for number, label in enumerate(self.nodes):  # port 0 stands for all NodeManagers at the address
+            self._web("POST", f"nodes/{self.host(number)}:0/replace-labels?labels={label}")
 
     def _spark_defaults(self) -> Path:
         conf = self.folder / "spark-conf"

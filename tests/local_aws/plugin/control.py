@@ -30,8 +30,8 @@ class Faults:
         Whether the events that services send to EventBridge are lost.
     spark
         Where the steps of new clusters run: ``local`` or ``yarn`` (see `steps`).
-    node
-        What happens to a node of a YARN when a run has written its first features (see `on_yarn`).
+    nodes
+        What happens to the nodes of a YARN when a run has written its first features, by the run (see `on_yarn`).
     """
 
     startup_seconds: float = float(os.environ.get("LOCAL_AWS_STARTUP_SECONDS", "1"))
@@ -42,7 +42,7 @@ class Faults:
     api: dict[str, dict[str, Any]] = field(default_factory=dict)
     events_lost: bool = False
     spark: str = "local"
-    node: str = ""
+    nodes: dict[str, str] = field(default_factory=dict)
 
     def set(self, values: dict[str, Any]) -> None:
         """Set these faults, and reset all others."""

@@ -80,11 +80,13 @@ class OnYarn:
         self._submitted = self._yarn.submit(arguments[1:], self.node.folder / f"{step}.log", **self.node.variables())
         if self._killed.is_set():
             self.kill()
-        if faults.node:
-            self._disturb(arguments)
+        bucket, run = (arguments[arguments.index(option) + 1] for option in ("--output", "--run-id"))
+        if disturb := _DISTURBANCES.get(faults.nodes.get(run, "")):
+            self._wait_for_features(bucket.removeprefix("s3://"), run)
+            disturb(self._yarn)
         code = self._submitted.wait()
         if not self._killed.is_set():
-            self._record(arguments[arguments.index("--run-id") + 1])
+            self._record(run)
         return code
 
     def kill(self) -> None:
@@ -102,18 +104,11 @@ class OnYarn:
         self._yarn.__exit__()
         self.node.close()
 
-    def _disturb(self, arguments: list[str]) -> None:
-        """Disturb the nodes as soon as the run has written its first file of features."""
+    def _wait_for_features(self, bucket: str, run: str) -> None:
+        """Wait until the run has written its first file of features, or has ended."""
         assert self._submitted is not None
-        bucket, run = (
-            arguments[arguments.index("--output") + 1].split("/")[2],
-            arguments[arguments.index("--run-id") + 1],
-        )
-        prefix = f"runs/{run}/features/"
-        while self._submitted.poll() is None:
-            if self.node.client().list_objects_v2(Bucket=bucket, Prefix=prefix).get("KeyCount"):
-                _DISTURBANCES[faults.node](self._yarn)
-                return
+        wanted = {"Bucket": bucket, "Prefix": f"runs/{run}/features/"}
+        while self._submitted.poll() is None and not self.node.client().list_objects_v2(**wanted).get("KeyCount"):
             time.sleep(0.2)
 
     def _record(self, run: str) -> None:

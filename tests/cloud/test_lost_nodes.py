@@ -1,0 +1,61 @@
+"""What happens to a run that loses an executor or a node. The runs share the time, but each has a YARN of its own."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cloud import faults
+from tests.cloud.deployed import Deployed, Execution
+from tests.cloud.faults import NODE_FAULTS
+from tests.local_aws import jars
+
+_COPIES = 20
+_GIVEN = {"input_prefix": "many/", "max_rejected": 0.2, "recompute": True}
+
+Ended = tuple[Execution, float]
+
+
+@pytest.fixture(scope="module")
+def ended(dev: Deployed, drawn: Path) -> Iterator[dict[str, Ended]]:
+    """How each run ended, and when its cluster was gone. All executions run at the same time."""
+    try:
+        jars.fetch(*jars.YARN, *jars.S3A)
+    except jars.JarsUnavailableError as error:
+        pytest.skip(str(error))
+    for copy in range(_COPIES):
+        dev.put_photos(drawn, f"many/{copy}")
+    runs = {kind: f"nodes-{number}" for number, kind in enumerate(NODE_FAULTS)}
+    dev.aws.control("faults", {"spark": "yarn", "nodes": {run: kind for kind, run in runs.items()}})
+    started = {kind: dev.start(_GIVEN, run) for kind, run in runs.items()}
+    executions = {kind: dev.wait(arn) for kind, arn in started.items()}
+    yield {kind: (execution, dev.wait_until_no_cluster()) for kind, execution in executions.items()}
+    dev.aws.control("faults", {})
+
+
+@pytest.mark.parametrize("kind", NODE_FAULTS)
+def test_a_lost_node(dev: Deployed, ended: dict[str, Ended], kind: str, fault_rows: list[tuple[str, ...]]) -> None:
+    fault, (execution, left) = NODE_FAULTS[kind], ended[kind]
+    assert f"{execution.status} {execution.error}".strip() == fault.ends, execution.cause
+    if execution.status == "FAILED":
+        assert faults.has_reason(execution, fault.reason), execution.cause
+        assert dev.read(dev.results, f"runs/{execution.name}/manifest.json") is None
+    else:
+        check_every_photo_counts_once(dev, execution)
+    row = (fault.what, fault.ends, fault.cleared_by, f"{execution.seconds:.0f} s", f"{left:.0f} s")
+    fault_rows.append(row)
+
+
+def check_every_photo_counts_once(dev: Deployed, execution: Execution) -> None:
+    images = execution.output["images"]
+    photos = [key.removeprefix("many/") for key in dev.keys(dev.data, "many/")]
+    assert images["found"] == images["featurised"] + images["rejected"] == len(photos)
+    paths = [
+        path
+        for table in ("features", "rejected")
+        for key in dev.keys(dev.results, f"runs/{execution.name}/{table}/")
+        for path in pq.read_table(io.BytesIO(dev.read(dev.results, key) or b""), columns=["path"])["path"].to_pylist()
+    ]
+    assert sorted(paths) == sorted(photos)
