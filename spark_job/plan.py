@@ -5,6 +5,7 @@ part of it away: Spark would list that part again and, if the input has changed,
 on other nodes would wait for the lost node.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _TASKS_PER_CORE = 8  # more than parts that were wanted: a store may return more
 _IMAGES_PER_FILE = 4_000
 _IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a new photo
 _STRIDE = 8
+_IMAGE = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
+_LABEL = r"(?s)(?:^|/)(?P<label>[^/]+)/[^/]*$"
 
 
 class PlanFile(NamedTuple):
@@ -166,10 +169,9 @@ def _listed(uri: str, parts: list[Any], numbers: Iterable[pa.RecordBatch]) -> It
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the images of a listing, with their labels."""
-    paths = listed.column("path").to_pylist()
-    chosen = listed.filter(pa.array([path.lower().endswith(SUFFIXES) for path in paths], pa.bool_()))
-    labels = pa.array([label_of(path) for path in chosen.column("path").to_pylist()], pa.string())
+    """Return the images of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
+    chosen = listed.filter(pc.match_substring_regex(listed.column("path"), _IMAGE))
+    labels = pc.struct_field(pc.extract_regex(chosen.column("path"), _LABEL), "label")
     return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS_SCHEMA)
 
 

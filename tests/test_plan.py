@@ -13,8 +13,10 @@ from pyspark.sql import functions as F
 
 from spark_job import plan
 from spark_job.errors import UserError
+from spark_job.network.images import SUFFIXES
 from spark_job.plan import Plan, PlanFile, photos
 from spark_job.storage import open_store
+from spark_job.storage.base import LISTING_SCHEMA
 from spark_job.tables import Table
 
 
@@ -163,3 +165,13 @@ def test_batches_are_combined_to_files_of_about_4_000_rows() -> None:
     combined = list(plan._grouped(batches))
     assert [len(rows) for rows in combined] == [4_200, 4_200, 1_400]
     assert pa.concat_tables(combined)["row"].to_pylist() == list(range(9_800))
+
+
+@given(st.text(st.sampled_from("a/.jpgJPG é\n\\"), max_size=20))
+def test_images_and_labels_are_found_as_python_would(path: str) -> None:
+    listed = pa.record_batch(
+        [[path], [1], pa.array([0], LISTING_SCHEMA.field("modified").type)], names=LISTING_SCHEMA.names
+    )
+    expected = [(path, plan.label_of(path))] if path.lower().endswith(SUFFIXES) else []
+    found = plan._images(listed.cast(LISTING_SCHEMA))
+    assert list(zip(*(found.column(name).to_pylist() for name in ("path", "label")), strict=True)) == expected

@@ -7,16 +7,16 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import takewhile
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from spark_job.storage.base import BadNameError, Removed, Stored, UnavailableError, accept_any, listings
+from spark_job.storage.base import LISTING_SCHEMA, BadNameError, Removed, Stored, UnavailableError, accept_any
 from spark_job.storage.ranges import KeyRange, divide
 
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # the request itself is wrong, so a retry cannot succeed
@@ -65,7 +65,8 @@ class S3Store:
         """Yield listings without the markers of folders, whose keys end in a slash."""
         below = {"Delimiter": "/"} if folder is None else {}
         prefix = self._root if folder is None else f"{self._root}{folder}/"
-        return self._listings(self._entries(Prefix=prefix, **below))
+        for page in self._pages(Prefix=prefix, **below):
+            yield self._listing(page.get("Contents", []))
 
     def parts(self, count: int) -> list[KeyRange]:
         """Divide all keys into ranges, whatever their folders. One request shows that few keys need no division."""
@@ -75,16 +76,24 @@ class S3Store:
     def list_part(self, part: KeyRange) -> Iterator[pa.RecordBatch]:
         """Yield the listings of one range of keys."""
         after = {"StartAfter": part.after} if part.after else {}
-        entries = self._entries(Prefix=self._root, **after)
-        return self._listings(takewhile(lambda entry: entry["Key"] in part, entries))
+        for page in self._pages(Prefix=self._root, **after):
+            found = page.get("Contents", [])
+            objects = [one for one in found if one["Key"] in part]
+            yield self._listing(objects)
+            if len(objects) < len(found):
+                return
 
-    def _listings(self, entries: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-        return listings(
-            # Reuse compares this time with the Last-Modified header of a GET, which has whole seconds.
-            (entry["Key"].removeprefix(self._root), entry["Size"], entry["LastModified"].replace(microsecond=0))
-            for entry in entries
-            if not entry["Key"].endswith("/")
+    def _listing(self, objects: list[dict[str, Any]]) -> pa.RecordBatch:
+        """Return the objects of a page as LISTING_SCHEMA."""
+        names = ("Key", "Size", "LastModified")
+        path, size, modified = (
+            pa.array([found[name] for found in objects], field.type)
+            for name, field in zip(names, LISTING_SCHEMA, strict=True)
         )
+        path = pc.utf8_slice_codeunits(path, len(self._root))
+        # Reuse compares this time with the Last-Modified header of a GET, which has whole seconds.
+        batch = pa.record_batch([path, size, pc.floor_temporal(modified, unit="second")], schema=LISTING_SCHEMA)
+        return batch.filter(pc.invert(pc.ends_with(path, "/")))
 
     def _keys_after(self, start: str, count: int) -> list[str]:
         """Return the first keys after a string."""
@@ -92,10 +101,6 @@ class S3Store:
         with _plain_errors(self.uri):
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=count, **after)
         return [entry["Key"] for entry in page.get("Contents", ())]
-
-    def _entries(self, **what: str) -> Iterator[dict[str, Any]]:
-        """Yield the objects of a listing."""
-        return (entry for page in self._pages(**what) for entry in page.get("Contents", ()))
 
     def _pages(self, **what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing. boto3 reads them, because obstore fails on keys such as ``a//b.jpg``."""
