@@ -19,7 +19,7 @@ test: .venv/.developer node_modules/.package-lock.json ## Check the code and run
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
 	@$(RUN) pytest --ignore tests/cloud --ignore tests/arm64
-	@$(MAKE) --no-print-directory test-cloud test-arm64
+	@$(MAKE) --no-print-directory test-cloud
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)

@@ -319,6 +319,7 @@ class Yarn:
             "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99",
             "yarn.resourcemanager.nm.liveness-monitor.interval-ms": "1000",
             "yarn.node-labels.fs-store.root-dir": f"file://{self.folder}/labels",
+            "yarn.node-attribute.fs-store.root-dir": f"file://{self.folder}/attributes",
             **self.files.get("yarn-site", {}),
         }
 
