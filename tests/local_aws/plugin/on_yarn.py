@@ -118,7 +118,7 @@ class OnYarn:
         given = {
             "environment": environment,
             "files": self._yarn.configuration(),
-            "driver_label": application["amnodelabelexpression"],
+            "driver_label": application.get("amnodelabelexpression"),  # None if the driver asked for no label
             "driver_market": self.node.markets[self._yarn.number(environment["NM_HOST"])],
         }
         Path(os.environ["LOCAL_AWS_FOLDER"], "steps", f"{run}.json").write_text(json.dumps(given))
