@@ -114,11 +114,9 @@ class OnYarn:
     def _record(self, run: str) -> None:
         """Write what the driver and the nodes got, and where the driver was, for a test."""
         environment = self._yarn.environment_of_driver()
-        application = {name.lower(): value for name, value in self._yarn.ask("apps")["apps"][-1].items()}
         given = {
             "environment": environment,
             "files": self._yarn.configuration(),
-            "driver_label": application.get("amnodelabelexpression"),  # None if the driver asked for no label
             "driver_market": self.node.markets[self._yarn.number(environment["NM_HOST"])],
         }
         Path(os.environ["LOCAL_AWS_FOLDER"], "steps", f"{run}.json").write_text(json.dumps(given))
