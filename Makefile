@@ -66,9 +66,12 @@ node_modules/.package-lock.json: package-lock.json .venv/.user
 	@touch $@
 
 # The cloud on this machine: an emulator of AWS on 127.0.0.1, which really runs the steps of EMR.
-.PHONY: test-cloud local-cloud
+.PHONY: test-cloud test-nodes local-cloud
 test-cloud: .venv/.developer node_modules/.package-lock.json ## Deploy to a local AWS, run the job, inject faults, and destroy the stack
-	@$(RUN) pytest tests/cloud
+	@$(RUN) pytest tests/cloud --ignore tests/cloud/test_lost_nodes.py
+
+test-nodes: .venv/.developer node_modules/.package-lock.json ## Take nodes away from runs on a local AWS, four runs at a time
+	@$(RUN) pytest tests/cloud/test_lost_nodes.py
 
 local-cloud: .venv/.developer node_modules/.package-lock.json ## Start a local AWS with the stack in it, and print what to try
 	@$(RUN) tests.cloud
