@@ -180,23 +180,19 @@ class Yarn:
         LookupError
             If there is none.
         """
-        driver = self._containers(is_driver=True)
-        found = driver if role == "driver" else [one for one in self._containers(is_driver=False) if one not in driver]
-        driver_nodes = {node for node, _ in driver}
-        for node, container in found:
-            if role == "driver" or node not in driver_nodes:
-                return node, container
+        places = self._containers()
+        drivers = [place for place in places if place[1].endswith("_000001")]  # an application's first container
+        occupied = {node for node, _ in drivers}
+        for place in drivers if role == "driver" else places:
+            if role == "driver" or place[0] not in occupied:
+                return place
         raise LookupError(f"there is no {role} on a node of its own")
 
-    def _containers(self, *, is_driver: bool) -> list[tuple[int, str]]:
-        found = set()
-        for _, folder in processes.working_folders():
-            place = re.match(
-                rf"{re.escape(str(self.folder.resolve()))}/node(\d+)/.*/(container_\w+?_(\d{{6}}))\b", folder
-            )
-            if place and (place[3] == "000001") == is_driver:
-                found.add((int(place[1]), place[2]))
-        return sorted(found)
+    def _containers(self) -> list[tuple[int, str]]:
+        """Return the node and the name of each container that has a process."""
+        pattern = re.compile(rf"{self._root}/node(\d+)/.*/(container_\w+?_\d{{6}})\b")
+        found = (pattern.match(folder) for _, folder in processes.working_folders())
+        return sorted({(int(place[1]), place[2]) for place in found if place})
 
     # Applications
 
