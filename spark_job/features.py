@@ -6,13 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark import SparkContext, TaskContext
+from pyspark import SparkContext
 from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
 from pyspark.sql import DataFrame, SparkSession
@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_job import tables
 from spark_job.network.images import Reason, RejectedImageError, check_size, decode
 from spark_job.network.model import CompiledNetwork, extractor
-from spark_job.plan import Plan, Slice, photos
+from spark_job.plan import Plan, Slice, photos, task_number
 from spark_job.storage import open_store
 from spark_job.storage.base import BadNameError, Store, UnavailableError
 from spark_job.tables import PartWriter, Table
@@ -134,7 +134,7 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
 
 
 def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, slices: list[Slice]) -> "Counter[str]":
-    name = f"part-{_task_number():05d}.parquet"
+    name = f"part-{task_number():05d}.parquet"
     reasons: Counter[str] = Counter()
     with (
         PartWriter(features, name, tables.FEATURES_SCHEMA) as accepted_rows,
@@ -149,12 +149,8 @@ def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, 
 
 
 def _reuse_task(features: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    features.write(f"{REUSED_PREFIX}{_task_number():05d}.parquet", batches, tables.FEATURES_SCHEMA)
+    features.write(f"{REUSED_PREFIX}{task_number():05d}.parquet", batches, tables.FEATURES_SCHEMA)
     yield from ()  # mapInArrow expects an iterator
-
-
-def _task_number() -> int:
-    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside a task
 
 
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:

@@ -230,7 +230,7 @@ def _list_and_write(
 
 def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Write the images of one task to files, and yield the number of images by file and by run."""
-    task = cast("TaskContext", TaskContext.get()).partitionId()
+    task = task_number()
     for number, rows in enumerate(_grouped(batches)):
         name = f"part-{task:05d}-{number:05d}.parquet"
         is_new = pc.is_null(rows.column("run_id"))
@@ -239,6 +239,11 @@ def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
         counts = Counter(rows.column("run_id").to_pylist())
         columns = [pa.repeat(name, len(counts)), pa.array(counts, pa.string()), pa.array(counts.values(), pa.int64())]
         yield pa.record_batch(columns, names=["name", "run_id", "images"])
+
+
+def task_number() -> int:
+    """Return the number of the task that runs here."""
+    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside a task
 
 
 def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
