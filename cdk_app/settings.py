@@ -3,9 +3,11 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cdk_app.europe import REGIONS
+from spark_job import runs
 from spark_job.settings import Engine
 
 Stage = Literal["dev", "prod"]
@@ -134,7 +136,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {"prod": {"keep_runs_days": 365, "keep_lo
 _RANGES = {
     "core_nodes": (1, 50),
     "spot_nodes": (0, 200),
-    "longest_run_hours": (1, 72),
+    "longest_run_hours": (1, runs.MAX_DURATION // timedelta(hours=1)),
     "idle_minutes": (5, 60),
     "keep_runs_days": (1, 3650),
     "keep_logs_days": (1, 3650),

@@ -176,7 +176,7 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Remove older runs, and unpublished ones that started more than a day ago. The latest run stays."
+        "Remove older runs, and unpublished ones that started more than three days ago. The latest run stays."
     )
     parser.add_argument("--output", required=True, metavar="URI", help="an output: a folder or s3://bucket/prefix")
     which = parser.add_mutually_exclusive_group()

@@ -22,7 +22,7 @@ class Run:
 def choose(known: Sequence[Run], latest: str, keep: int, now: datetime) -> list[Run]:
     """Return the runs to remove.
 
-    These are all published runs but the last ``keep``, and unpublished runs that started more than a day ago. A
+    These are all published runs but the last ``keep``, and unpublished runs that started more than three days ago. A
     younger run may still be in progress, or about to become the latest.
 
     Parameters

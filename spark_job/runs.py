@@ -45,8 +45,8 @@ PCA = "pca"
 MODEL = "model"
 MODEL_STAGES = ("centre", "pca")
 """The uids of the stages of the saved ``PipelineModel``. Spark makes folder names of them."""
-MAX_DURATION = timedelta(hours=24)
-"""A run that started longer ago and is not published has died."""
+MAX_DURATION = timedelta(days=3)
+"""The state machine stops a longer run, so a run that started longer ago and is not published has died."""
 
 _POINTER_ATTEMPTS = 20
 _READERS = 16

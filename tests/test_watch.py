@@ -143,7 +143,7 @@ def test_a_run_that_died_before_its_first_write_is_noticed(clock: Clock) -> None
 
 
 def test_the_newest_run_in_progress_is_chosen(output: Store) -> None:
-    started = {"old": _ago(hours=25), "first": _ago(hours=3), "newest": _ago(hours=2)}
+    started = {"old": _ago(hours=73), "first": _ago(hours=3), "newest": _ago(hours=2)}
     started |= {"published": _ago(hours=1), "failed": _ago(minutes=1)}
     for run_id, when in started.items():
         RunFolder(output, run_id).claim(when, "1" * 64)
