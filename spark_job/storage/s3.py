@@ -110,14 +110,18 @@ class S3Store:
     @functools.cached_property
     def _client(self) -> Any:
         import boto3
+        import botocore.session
         from botocore.config import Config
+        from botocore.hooks import HierarchicalEmitter
 
+        hooks = HierarchicalEmitter()
+        # What is registered before boto3's own hooks is called before them. One of them parses the whole page.
+        hooks.register_first("before-parse.s3.*", _parse_objects)
+        session = boto3.Session(botocore_session=botocore.session.Session(event_hooks=hooks))
         retries = {"mode": "standard", "total_max_attempts": len(_PAUSES) + 1}
         times = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
         config = Config(retries=retries, max_pool_connections=_PROBES_AT_ONCE, **times)
-        client = boto3.client("s3", config=config)
-        client.meta.events.register("before-parse.s3.ListObjectsV2", _parse_objects)
-        return client
+        return session.client("s3", config=config)
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return the content of an object."""
@@ -195,12 +199,14 @@ class S3Store:
 def _parse_objects(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     """Parse the objects of a page, and leave the rest of it to boto3, which would take four times as long for them.
 
-    boto3 calls this before it parses a page. If it did not, or if the page looked different, the result would be the
-    same.
+    boto3 calls this before it parses a response. If it did not, or if the page looked different, the result would be
+    the same.
     """
     with contextlib.suppress(ElementTree.ParseError, TypeError, ValueError):
         page = ElementTree.fromstring(response_dict["body"])  # noqa: S314 - boto3 parses it in the same way
-        space = page.tag.removesuffix("ListBucketResult")
+        space, is_listing, _after = page.tag.partition("ListBucketResult")
+        if not is_listing:
+            return
         columns = [[found.text for found in page.iter(space + name)] for name in ("Key", "Size", "LastModified")]
         customized_response_dict["Contents"] = [
             {"Key": key, "Size": int(size), "LastModified": datetime.fromisoformat(modified)}
