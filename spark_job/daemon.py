@@ -5,6 +5,7 @@ each worker would import every module again, from zip files.
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -26,6 +27,8 @@ def prepare() -> None:
 
     with quiet(), contextlib.suppress(ImportError):  # clusters with the other engine do not have it
         importlib.import_module("ai_edge_litert.interpreter")
+    # Workers never look for garbage among what they share with the daemon. That would copy its memory, page by page.
+    gc.freeze()
 
 
 def main() -> None:
