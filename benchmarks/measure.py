@@ -57,10 +57,14 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) 
 
 def run_job(photos: str, output: Path, model: Path, *arguments: str, **environment: str) -> tuple[float, Manifest]:
     """Run the job as a user does; return its wall time in seconds, with start-up, and its manifest."""
-    seconds = run(*job(photos, output, model, *arguments), **environment)
+    return run(*job(photos, output, model, *arguments), **environment), finished(output)
+
+
+def finished(output: Path) -> Manifest:
+    """Return the manifest of the last run in an output."""
     made = latest(open_store(str(output)))
     assert made is not None
-    return seconds, made
+    return made
 
 
 def job(photos: str, output: Path, model: Path, *arguments: str) -> list[str]:

@@ -7,7 +7,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import fit, on_yarn, photos
-from benchmarks.measure import Row, bucket, cluster, job, paired, printed_numbers, run, run_job, threads, workers_peak
+from benchmarks.measure import (
+    Row,
+    bucket,
+    cluster,
+    finished,
+    job,
+    paired,
+    printed_numbers,
+    run,
+    run_job,
+    threads,
+    workers_peak,
+)
 from cdk_app import bundle
 from cdk_app.settings import Settings
 from spark_job.settings import Engine
@@ -176,6 +188,19 @@ def listing(bench: Bench) -> list[Row]:
     return [Row(what, f"{ours:.1f} s", f"one task, {theirs:.1f} s", ratio, least=5)]
 
 
+def progress(bench: Bench) -> list[Row]:
+    """Compare the feature stage with itself, when its progress is written 200 times as often."""
+    folder = str(photos.small(bench.folder / "half", bench.images // 2))
+
+    def speed(pause: str) -> float:
+        with TemporaryDirectory(dir=bench.folder) as output:
+            run("-m", "benchmarks.written", pause, *job(folder, Path(output), bench.model)[2:])
+            return finished(Path(output)).images_per_second
+
+    what = "feature stage, its progress written every 0.1 s"
+    return [bench.compare(what, partial(speed, "0.1"), "every 20 s", partial(speed, "20"), least=0.95)]
+
+
 def memory(bench: Bench) -> list[Row]:
     """Measure the peak memory of a Python worker with each engine."""
     folder = str(photos.small(bench.folder / "memory", bench.images))
@@ -230,6 +255,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         growth,
         planning,
         listing,
+        progress,
         memory,
         environment,
         executors,
