@@ -5,7 +5,7 @@ RUN := .venv/bin/python -m
 LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint lock clean
+.PHONY: help demo test test-units bench lint lock clean
 
 help: ## Show this list
 	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
@@ -18,8 +18,12 @@ test: .venv/.developer node_modules/.package-lock.json ## Check the code and run
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
+	@echo 'Running the tests, which takes about 14 minutes. Their output follows at the end.'
+	@$(MAKE) --no-print-directory --jobs=2 $(addprefix --,$(filter output-sync,$(.FEATURES))) test-units test-cloud
+
+# The two parts of make test. Each uses little more than one core.
+test-units: .venv/.developer node_modules/.package-lock.json ## Run every test that needs no local AWS
 	@$(RUN) pytest --ignore tests/cloud --ignore tests/arm64
-	@$(MAKE) --no-print-directory test-cloud
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
