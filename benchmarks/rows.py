@@ -189,7 +189,10 @@ def listing(bench: Bench) -> list[Row]:
 
 
 def progress(bench: Bench) -> list[Row]:
-    """Compare the feature stage with itself, when its progress is written 200 times as often."""
+    """Compare the feature stage with itself, when its progress is written 200 times as often.
+
+    A two-hundredth of the loss is what a write every 20 s costs, so half of the speed would mean 0.5 %.
+    """
     folder = str(photos.small(bench.folder / "half", bench.images // 2))
 
     def speed(pause: str) -> float:
@@ -198,7 +201,7 @@ def progress(bench: Bench) -> list[Row]:
             return finished(Path(output)).images_per_second
 
     what = "feature stage, its progress written every 0.1 s"
-    return [bench.compare(what, partial(speed, "0.1"), "every 20 s", partial(speed, "20"), least=0.95)]
+    return [bench.compare(what, partial(speed, "0.1"), "every 20 s", partial(speed, "20"), least=0.5)]
 
 
 def memory(bench: Bench) -> list[Row]:
