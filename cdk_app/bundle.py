@@ -162,13 +162,11 @@ def _install(pins: str, architecture: Architecture, file: Path) -> None:
         wanted.write_text(pins + "\n")
         platforms = [f"--platform=manylinux{glibc}_{_PROCESSOR[architecture]}" for glibc in _GLIBC]
         command = [
-            *(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"),
+            *("pip", "install", "--disable-pip-version-check", "--no-input"),
             *("--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:", *platforms),
             *(f"--python-version={PYTHON}", "--implementation=cp", f"--target={tree}", f"--requirement={wanted}"),
         ]
-        # Print progress to stderr, because stdout may be the template.
-        if subprocess.run(command, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - pip with our own pins
-            raise BundleError("pip could not install the cluster's Python packages. Its message is above.")
+        _run_module(command, "pip could not install the cluster's Python packages. Its message is above.")
         _compile_modules(tree)
         kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
         _zip(file, tree, kept)
@@ -177,10 +175,18 @@ def _install(pins: str, architecture: Architecture, file: Path) -> None:
 def _compile_modules(tree: Path) -> None:
     """Put each module's bytecode where its source is, so that nodes unpack half as many files and compile nothing."""
     options = ["-q", "-b", "-s", str(tree), "--invalidation-mode", "unchecked-hash", str(tree)]
+    _run_module(["compileall", *options], "Python could not compile the cluster's packages. Its message is above.")
+
+
+def _run_module(command: list[str], problem: str) -> None:
+    """Run a Python module; raise BundleError with the problem if it fails."""
     environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of sets in bytecode depends on it
-    command = [sys.executable, "-m", "compileall", *options]
-    if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode:  # noqa: S603 - Python's own
-        raise BundleError("Python could not compile the cluster's packages. Its message is above.")
+    # Print progress to stderr, because stdout may be the template.
+    done = subprocess.run(  # noqa: S603 - pip with our own pins, or compileall
+        [sys.executable, "-m", *command], env=environment, stdout=sys.stderr, check=False
+    )
+    if done.returncode:
+        raise BundleError(problem)
 
 
 def _left_out(path: Path) -> bool:
