@@ -71,7 +71,7 @@ class Folder:
         self.photos, self.output, self.model = place / "photos", place / "results", place / "model.zip"
         demo.draw(self.photos, images_per_label=8)
         self.model.write_bytes(weights.load("random", "litert").to_bytes())
-        self.cluster = cluster(place / "conf", executors=2)
+        self.cluster = cluster(executors=2)
 
     def timed_run(self, run_id: str) -> float:
         """Return the seconds that an undisturbed run takes."""

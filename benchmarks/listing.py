@@ -18,7 +18,10 @@ def main() -> None:
     """Plan a bucket, and count what was found."""
     store = open_store(sys.argv[1])
     spark = session.start()
-    plan.list_images(spark, open_store(f"{sys.argv[1]}/nothing")).collect()  # starts Spark SQL and Python
+    tasks = spark.sparkContext.defaultParallelism
+    spark.sparkContext.range(tasks, numSlices=tasks).foreach(lambda _: time.sleep(1))  # starts a worker for each task
+    plan.list_images(spark, open_store(f"{sys.argv[1]}/nothing")).collect()  # starts Spark SQL
+    plan.check(store)  # as every run does before its plan
     with TemporaryDirectory() as place:
         began = time.perf_counter()
         planned = plan.make(spark, store, None, Table(place, "plan"))

@@ -17,7 +17,6 @@ from spark_job.runs import latest
 from spark_job.storage import open_store
 
 ROOT = Path(__file__).parents[1]
-_CONF = ROOT / "spark_job" / "conf"
 _SAMPLED_EVERY = 0.1
 
 
@@ -105,21 +104,18 @@ def _peak(pid: int) -> float:
     return int(status["VmHWM"].split()[0]) / 1000
 
 
-def cluster(folder: Path, executors: int) -> dict[str, str]:
+def cluster(executors: int) -> dict[str, str]:
     """Return the environment for a Spark cluster on this machine, whose executors have one core each."""
-    return _master(folder, f"local-cluster[{executors},1,1024]")
+    return _master(f"local-cluster[{executors},1,1024]")
 
 
-def threads(folder: Path, tasks: int) -> dict[str, str]:
+def threads(tasks: int) -> dict[str, str]:
     """Return the environment for Spark in one process that runs a number of tasks at once, whatever the cores."""
-    return _master(folder, f"local[{tasks}]")
+    return _master(f"local[{tasks}]")
 
 
-def _master(folder: Path, master: str) -> dict[str, str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in _CONF.iterdir():
-        (folder / file.name).write_text(file.read_text().replace("local[*,4]", master))
-    return {"SPARK_CONF_DIR": str(folder)}
+def _master(master: str) -> dict[str, str]:
+    return {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"}
 
 
 @contextlib.contextmanager

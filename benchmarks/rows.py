@@ -156,7 +156,7 @@ def growth(bench: Bench) -> list[Row]:
 def planning(bench: Bench) -> list[Row]:
     """Measure the time and the driver's memory that a plan of many objects in 200 labels takes."""
     originals = photos.small(bench.folder / "planned", 200)
-    environment = cluster(bench.folder / "one-executor", 1)
+    environment = cluster(1)
     rows, first = [], None
     for count in (bench.images * 125 // 4, bench.images * 125):
         folder = photos.linked(bench.folder / f"planned-{count}", originals, count, labels=200)
@@ -177,8 +177,7 @@ def listing(bench: Bench) -> list[Row]:
     count = bench.images * 125
 
     def seconds(tasks: int) -> float:
-        spark = threads(bench.folder / f"{tasks}-tasks", tasks)
-        found, distinct, taken = printed_numbers("-m", "benchmarks.listing", "s3://photos", **spark, **far)
+        found, distinct, taken = printed_numbers("-m", "benchmarks.listing", "s3://photos", **threads(tasks), **far)
         assert found == distinct == count
         return taken
 

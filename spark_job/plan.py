@@ -236,9 +236,8 @@ def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
         is_new = pc.is_null(rows.column("run_id"))
         ordered = pa.concat_tables([rows.filter(is_new), rows.filter(pc.invert(is_new))])
         table.write(name, ordered.to_batches(), PLAN_SCHEMA)
-        counts = Counter(rows.column("run_id").to_pylist())
-        columns = [pa.repeat(name, len(counts)), pa.array(counts, pa.string()), pa.array(counts.values(), pa.int64())]
-        yield pa.record_batch(columns, names=["name", "run_id", "images"])
+        counts = rows.column("run_id").value_counts()
+        yield pa.record_batch([pa.repeat(name, len(counts)), *counts.flatten()], names=["name", "run_id", "images"])
 
 
 def task_number() -> int:

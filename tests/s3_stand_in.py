@@ -8,6 +8,7 @@ It implements what the job uses of S3: ListObjectsV2, GET, HEAD, conditional PUT
 
 import argparse
 import bisect
+import gc
 import hashlib
 import itertools
 import socket
@@ -223,28 +224,28 @@ class _Handler(BaseHTTPRequestHandler):
         prefix, delimiter, limit = query.get("prefix", ""), query.get("delimiter", ""), int(query.get("max-keys", 1000))
         after = bytes.fromhex(query.get("continuation-token", "")).decode() or query.get("start-after", "")
         keys = self.s3.keys()
-        start = max(bisect.bisect_left(keys, f"{bucket}/{prefix}"), bisect.bisect_right(keys, f"{bucket}/{after}"))
-        further = (keys[number] for number in range(start, len(keys)))
-        below = itertools.takewhile(lambda key: key.startswith(f"{bucket}/{prefix}"), further)
-        entries = _entries((key.removeprefix(f"{bucket}/") for key in below), prefix, delimiter)
+        whole = f"{bucket}/{prefix}"
+        start = max(bisect.bisect_left(keys, whole), bisect.bisect_right(keys, f"{bucket}/{after}"))
+        stop = bisect.bisect_right(keys, whole, start, key=lambda key: key[: len(whole)])
+        below = (keys[number][len(bucket) + 1 :] for number in range(start, stop))
+        entries = _entries(below, prefix, delimiter)
         page = list(itertools.islice(entries, min(limit, 1000)))
         more = next(entries, None) is not None
         last = page[-1][1] + ("\U0010ffff" if page[-1][0] else "") if page else ""
 
-        def shown(text: str) -> str:
-            return quote(text) if query.get("encoding-type") == "url" else escape(text)
-
+        shown = quote if query.get("encoding-type") == "url" else escape
         parts = [f"<IsTruncated>{str(more).lower()}</IsTruncated>", f"<KeyCount>{len(page)}</KeyCount>"]
         if query.get("encoding-type"):
             parts.append("<EncodingType>url</EncodingType>")
         if more:
             parts.append(f"<NextContinuationToken>{last.encode().hex()}</NextContinuationToken>")
-        for is_prefix, name in page:
-            if is_prefix:
-                parts.append(f"<CommonPrefixes><Prefix>{shown(name)}</Prefix></CommonPrefixes>")
-            else:
-                stored = self.s3.objects[f"{bucket}/{name}"]
-                parts.append(f"<Contents><Key>{shown(name)}</Key>{stored.listed}</Contents>")
+        stored = self.s3.objects
+        parts += [
+            f"<CommonPrefixes><Prefix>{shown(name)}</Prefix></CommonPrefixes>"
+            if is_prefix
+            else f"<Contents><Key>{shown(name)}</Key>{stored[f'{bucket}/{name}'].listed}</Contents>"
+            for is_prefix, name in page
+        ]
         text = f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>{"".join(parts)}</ListBucketResult>'
         self._send(200, text.encode(), {"Content-Type": "application/xml"})
 
@@ -274,9 +275,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _entries(keys: Iterable[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
     """Yield each entry of a listing: whether it is a common prefix, and its name."""
+    if not delimiter:
+        yield from zip(itertools.repeat(False), keys)
     seen = None
     for key in keys:
-        head, found, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
+        head, found, _ = key.removeprefix(prefix).partition(delimiter)
         if not found:
             yield False, key
         elif (name := prefix + head + delimiter) != seen:
@@ -299,6 +302,7 @@ def main() -> None:
     empty = Object(b"")
     for number in range(options.keys):
         s3.put(f"{options.bucket}/all/{number:07d}.jpg", empty)
+    gc.freeze()  # it would look for garbage among a million objects again and again
     with s3.serve(options.port) as url, suppress(KeyboardInterrupt):
         print(f"{len(s3.objects):,} objects at {url}; AWS_ENDPOINT_URL={url} AWS_ALLOW_HTTP=true", flush=True)
         s3.stop.wait()

@@ -49,6 +49,10 @@ class KeyRange:
     def __contains__(self, key: str) -> bool:
         return self.after < key and (self.until is None or key <= self.until)
 
+    def can_be_cut(self, at: str) -> bool:
+        """Return whether the range may have keys both before and after a string."""
+        return at in self and at != self.until
+
 
 @dataclass(frozen=True)
 class _Survey:
@@ -78,6 +82,8 @@ class _Survey:
 def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRange]:
     """Divide all keys into about ``count`` ranges of similar size, or fewer if there are few keys.
 
+    The largest come first. Tasks that take one after the other then end at about the same time.
+
     Parameters
     ----------
     keys_after
@@ -101,7 +107,7 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
         cuts = {key: start for key, start in zip(parallel(first, starts), starts, strict=True) if key}
         pieces = [piece for found in large for piece in _cut(found.keys, cuts)]
         surveys = [found for found in surveys if found not in large] + list(parallel(survey, pieces))
-    return sorted((found.keys for found in surveys), key=lambda keys: keys.after)
+    return [found.keys for found in sorted(surveys, key=lambda found: found.size, reverse=True)]
 
 
 def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
@@ -118,7 +124,7 @@ def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
     depth = _shared(sample[-_SKIPPED - _NEIGHBOURS], last)
     characters = {key[_shared(before, key)] for before, key in pairwise(sample)}
     places = 0
-    while (beyond := _first(keys_after, _end(last[:depth]))) and beyond in keys:
+    while (end := _end(keys, last[:depth])) and (beyond := _first(keys_after, end)) and beyond in keys:
         depth = _shared(last, beyond)
         characters |= {last[depth], beyond[depth]}
         places += 1
@@ -133,7 +139,7 @@ def _starts(found: _Survey, parts: int) -> set[str]:
     codes = [ord(found.first) + 4**power for power in range(11)]
     unseen = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
     seen = _spread([found.first, *found.others], min(parts, _CUTS))
-    return {end for character in {*seen, *unseen} if (end := _end(found.stem + character)) and end in found.keys}
+    return {end for character in {*seen, *unseen} if (end := _end(found.keys, found.stem + character))}
 
 
 def _spread(items: Sequence[T], count: int) -> Sequence[T]:
@@ -141,28 +147,27 @@ def _spread(items: Sequence[T], count: int) -> Sequence[T]:
     return items[:: math.ceil(len(items) / count) or 1]
 
 
-def _end(prefix: str) -> str | None:
+def _end(keys: KeyRange, prefix: str) -> str | None:
     """Return a string after all keys with a prefix: the prefix with its last character counted up.
 
-    None means that there is no such string, or that it is longer than a key may be.
+    None means that the range cannot be cut there, or that the string is longer than a key may be.
     """
     prefix = prefix.rstrip("\U0010ffff")
     if not prefix:
         return None
     code = ord(prefix[-1]) + 1
     end = prefix[:-1] + chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters
-    return end if len(end.encode()) <= _MAX_KEY_BYTES else None
+    return end if len(end.encode()) <= _MAX_KEY_BYTES and keys.can_be_cut(end) else None
 
 
-def _first(keys_after: KeysAfter, start: str | None) -> str | None:
+def _first(keys_after: KeysAfter, start: str) -> str | None:
     """Return the first key after a string."""
-    found = keys_after(start, 1) if start else []
-    return found[0] if found else None
+    return next(iter(keys_after(start, 1)), None)
 
 
 def _cut(keys: KeyRange, cuts: dict[str, str]) -> list[KeyRange]:
     """Cut a range at strings, each of which is given with the first key after it."""
-    inside = sorted(cut for key, cut in cuts.items() if key in keys and cut in keys and cut != keys.until)
+    inside = sorted(cut for key, cut in cuts.items() if key in keys and keys.can_be_cut(cut))
     return [KeyRange(*limits) for limits in zip([keys.after, *inside], [*inside, keys.until], strict=True)]
 
 

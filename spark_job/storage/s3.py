@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote_plus
-from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_job.storage.base import LISTING_SCHEMA, BadNameError, Removed, Stored, UnavailableError, accept_any
+from spark_job.storage.pages import objects, take_objects
 from spark_job.storage.ranges import KeyRange, divide
 
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # the request itself is wrong, so a retry cannot succeed
@@ -26,8 +25,7 @@ _SILENT_SECONDS = 10
 _ANSWER_SECONDS = 60
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 9.0, 20.0)
 _PATIENCE_SECONDS = 60
-_PROBES_AT_ONCE = 16
-_OBJECTS = "Objects"  # of a page, as the columns of LISTING_SCHEMA
+_PROBES_AT_ONCE = 32
 
 T = TypeVar("T")
 
@@ -67,7 +65,7 @@ class S3Store:
         below = {"Delimiter": "/"} if folder is None else {}
         prefix = self._root if folder is None else f"{self._root}{folder}/"
         for page in self._pages(Prefix=prefix, **below):
-            yield self._listing(page[_OBJECTS])
+            yield self._listing(objects(page))
 
     def parts(self, count: int) -> list[KeyRange]:
         """Divide all keys into ranges, whatever their folders. One request shows that few keys need no division."""
@@ -78,24 +76,24 @@ class S3Store:
         """Yield the listings of one range of keys."""
         after = {"StartAfter": part.after} if part.after else {}
         for page in self._pages(Prefix=self._root, **after):
-            objects = page[_OBJECTS]
+            found = objects(page)
             # Arrow and S3 both compare the bytes of UTF-8.
-            inside = objects.filter(pc.less_equal(objects.column("path"), part.until)) if part.until else objects
+            inside = found.filter(pc.less_equal(found.column("path"), part.until)) if part.until else found
             yield self._listing(inside)
-            if len(inside) < len(objects):
+            if len(inside) < len(found):
                 return
 
-    def _listing(self, objects: pa.RecordBatch) -> pa.RecordBatch:
+    def _listing(self, found: pa.RecordBatch) -> pa.RecordBatch:
         """Make the keys relative to this store, and leave out the markers of folders."""
-        path = pc.utf8_slice_codeunits(objects.column("path"), len(self._root))
-        return objects.set_column(0, LISTING_SCHEMA.field(0), path).filter(pc.invert(pc.ends_with(path, "/")))
+        path = pc.utf8_slice_codeunits(found.column("path"), len(self._root))
+        return found.set_column(0, LISTING_SCHEMA.field(0), path).filter(pc.invert(pc.ends_with(path, "/")))
 
     def _keys_after(self, start: str, count: int) -> list[str]:
         """Return the first keys after a string."""
         after = {"StartAfter": start} if start else {}
         with _plain_errors(self.uri):
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=count, **after)
-        return cast("list[str]", page[_OBJECTS].column("path").to_pylist())
+        return cast("list[str]", objects(page).column("path").to_pylist())
 
     def _pages(self, **what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing. boto3 reads them, because obstore fails on keys such as ``a//b.jpg``."""
@@ -111,7 +109,7 @@ class S3Store:
 
         hooks = HierarchicalEmitter()
         # What is registered before boto3's own hooks is called before them. One of them parses the whole page.
-        hooks.register_first("before-parse.s3.*", _parse_objects)
+        hooks.register_first("before-parse.s3.*", take_objects)
         session = boto3.Session(botocore_session=botocore.session.Session(event_hooks=hooks))
         retries = {"mode": "standard", "total_max_attempts": len(_PAUSES) + 1}
         times = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
@@ -160,9 +158,9 @@ class S3Store:
 
     def remove(self, folder: str) -> Removed:
         """Delete all objects below a prefix, including the markers of folders."""
-        objects = size = 0
+        count = size = 0
         for page in self._pages(Prefix=f"{self._root}{folder}/"):
-            found = page[_OBJECTS]
+            found = objects(page)
             if not found.num_rows:
                 continue
             keys = [{"Key": key} for key in found.column("path").to_pylist()]
@@ -170,8 +168,8 @@ class S3Store:
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
             if problems := answer.get("Errors"):
                 raise PermissionError(f"{self.uri}/{folder} cannot be removed: {problems[0]['Message']}")
-            objects, size = objects + found.num_rows, size + pc.sum(found.column("size")).as_py()
-        return Removed(objects, size)
+            count, size = count + found.num_rows, size + pc.sum(found.column("size")).as_py()
+        return Removed(count, size)
 
     def _with_retries(self, path: str, request: Callable[[], T]) -> tuple[T, int]:
         """Return the result of a request, and how many retries it took.
@@ -189,31 +187,6 @@ class S3Store:
                     raise UnavailableError(str(error), retries) from error
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads requests; no secret depends on it
         raise AssertionError  # the last attempt returned or raised
-
-
-def _parse_objects(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Take the objects out of a page, as LISTING_SCHEMA with whole keys, and leave the rest of the page to boto3.
-
-    boto3 calls this before it parses a response. It would take five times as long for the objects.
-    """
-    with contextlib.suppress(ElementTree.ParseError, TypeError):  # not a page, or a broken one, which boto3 reports
-        page = ElementTree.fromstring(response_dict["body"])  # noqa: S314 - boto3 parses it in the same way
-        space, is_page, _after = page.tag.partition("ListBucketResult")
-        if not is_page:
-            return
-        keys, sizes, modified = (
-            [found.text or "" for found in page.iter(space + name)] for name in ("Key", "Size", "LastModified")
-        )
-        if page.findtext(f"{space}EncodingType") and any("%" in key or "+" in key for key in keys):
-            keys = [unquote_plus(key) for key in keys]
-        # Reuse compares this time with the Last-Modified header of a GET, which has whole seconds.
-        times = pc.floor_temporal(
-            pa.array(modified, pa.string()).cast(LISTING_SCHEMA.field("modified").type), unit="second"
-        )
-        columns = [pa.array(keys, pa.string()), pa.array(sizes, pa.string()).cast(pa.int64()), times]
-        customized_response_dict[_OBJECTS] = pa.record_batch(columns, schema=LISTING_SCHEMA)
-        page[:] = [child for child in page if child.tag != f"{space}Contents"]
-        response_dict["body"] = ElementTree.tostring(page)
 
 
 def _session() -> dict[str, Any]:
