@@ -103,7 +103,7 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
         large = [found for found in surveys if found.first and found.size > share]
         if not large:
             break
-        starts = sorted(set().union(*(_starts(found, math.ceil(found.size / share)) for found in large)))
+        starts = sorted(set().union(*parallel(partial(_starts, keys_after, share), large)))
         cuts = {key: start for key, start in zip(parallel(first, starts), starts, strict=True) if key}
         pieces = [piece for found in large for piece in _cut(found.keys, cuts)]
         surveys = [found for found in surveys if found not in large] + list(parallel(survey, pieces))
@@ -124,7 +124,7 @@ def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
     depth = _shared(sample[-_SKIPPED - _NEIGHBOURS], last)
     characters = {key[_shared(before, key)] for before, key in pairwise(sample)}
     places = 0
-    while (end := _end(keys, last[:depth])) and (beyond := _first(keys_after, end)) and beyond in keys:
+    while beyond := _beyond(keys_after, keys, last[:depth]):
         depth = _shared(last, beyond)
         characters |= {last[depth], beyond[depth]}
         places += 1
@@ -134,12 +134,15 @@ def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
     return _Survey(keys, size, stem, first, others)
 
 
-def _starts(found: _Survey, parts: int) -> set[str]:
+def _starts(keys_after: KeysAfter, share: float, found: _Survey) -> set[str]:
     """Return strings at which a range may be cut: between characters that were seen, and at growing distances."""
+    seen = [found.first, *found.others]
     codes = [ord(found.first) + 4**power for power in range(11)]
-    unseen = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
-    seen = _spread([found.first, *found.others], min(parts, _CUTS))
-    return {end for character in {*seen, *unseen} if (end := _end(found.keys, found.stem + character))}
+    growing = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
+    if not _beyond(keys_after, found.keys, found.stem + seen[-1]):
+        growing = [character for character in growing if character < seen[-1]]
+    characters = {*_spread(seen, min(math.ceil(found.size / share), _CUTS)), *growing}
+    return {end for character in characters if (end := _end(found.keys, found.stem + character))}
 
 
 def _spread(items: Sequence[T], count: int) -> Sequence[T]:
@@ -158,6 +161,13 @@ def _end(keys: KeyRange, prefix: str) -> str | None:
     code = ord(prefix[-1]) + 1
     end = prefix[:-1] + chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters
     return end if len(end.encode()) <= _MAX_KEY_BYTES and keys.can_be_cut(end) else None
+
+
+def _beyond(keys_after: KeysAfter, keys: KeyRange, prefix: str) -> str | None:
+    """Return the first key after all keys with a prefix, if the range has one."""
+    end = _end(keys, prefix)
+    key = _first(keys_after, end) if end else None
+    return key if key and key in keys else None
 
 
 def _first(keys_after: KeysAfter, start: str) -> str | None:
