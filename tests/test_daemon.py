@@ -13,7 +13,8 @@ def test_workers_start_with_the_imports_of_tasks_loaded(spark: SparkSession) -> 
     def loaded(_: int) -> tuple[bool, str]:
         import pyspark
 
-        return "spark_job.features" in sys.modules and "ai_edge_litert.interpreter" in sys.modules, pyspark.__file__
+        needed = {"spark_job.features", "ai_edge_litert.interpreter", "boto3", "pandas"}
+        return needed <= set(sys.modules), pyspark.__file__
 
     ready, where = spark.sparkContext.parallelize([0], 1).map(loaded).first()
     assert ready
