@@ -139,7 +139,7 @@ def _starts(keys_after: KeysAfter, share: float, found: _Survey) -> set[str]:
     seen = [found.first, *found.others]
     codes = [ord(found.first) + 4**power for power in range(11)]
     growing = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
-    if not _beyond(keys_after, found.keys, found.stem + seen[-1]):
+    if not _beyond(keys_after, found.keys, found.stem + seen[-1]):  # one request may save ten
         growing = [character for character in growing if character < seen[-1]]
     characters = {*_spread(seen, min(math.ceil(found.size / share), _CUTS)), *growing}
     return {end for character in characters if (end := _end(found.keys, found.stem + character))}
