@@ -277,6 +277,7 @@ def _entries(keys: Iterable[str], prefix: str, delimiter: str) -> Iterator[tuple
     """Yield each entry of a listing: whether it is a common prefix, and its name."""
     if not delimiter:
         yield from zip(itertools.repeat(False), keys)
+        return
     seen = None
     for key in keys:
         head, found, _ = key.removeprefix(prefix).partition(delimiter)

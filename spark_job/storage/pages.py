@@ -15,8 +15,9 @@ from spark_job.storage.base import LISTING_SCHEMA
 
 _OBJECTS = "Objects"  # what take_objects adds to boto3's page
 _FIRST, _LAST = b"<Contents>", b"</Contents>"
+_NAMES = ("Key", "Size", "LastModified")  # of the columns of LISTING_SCHEMA
 # Text with an entity or a marked section does not match, and boto3 reads the page.
-_COLUMNS = [re.compile(f"<{name}>([^<&]*)</{name}>") for name in ("Key", "Size", "LastModified")]
+_COLUMNS = [re.compile(f"<{name}>([^<&]*)</{name}>") for name in _NAMES]
 
 
 def take_objects(
@@ -48,7 +49,7 @@ def objects(page: dict[str, Any]) -> pa.RecordBatch:
     if _OBJECTS in page:
         return page[_OBJECTS]
     found = page.get("Contents", ())
-    return _listing([[one[name] for one in found] for name in ("Key", "Size", "LastModified")])
+    return _listing([[one[name] for one in found] for name in _NAMES])
 
 
 def _listing(columns: list[list[Any]]) -> pa.RecordBatch:
