@@ -38,7 +38,7 @@ def take_objects(
     all_seen = {len(column) for column in columns} == {body.count(_FIRST)} and b"Contents" not in rest
     if not found or not all_seen or "<CommonPrefixes>" in text:
         return
-    if b"<EncodingType>url</EncodingType>" in rest and any("%" in key or "+" in key for key in columns[0]):
+    if b"<EncodingType>url</EncodingType>" in rest and ("%" in text or "+" in text):
         columns[0] = [unquote_plus(key) for key in columns[0]]
     customized_response_dict[_OBJECTS] = _listing(columns)
     response_dict["body"] = rest

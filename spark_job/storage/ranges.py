@@ -93,10 +93,11 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
     parallel
         Makes several requests at once.
     """
-    if len(keys_after("", KEYS_PER_PAGE)) < KEYS_PER_PAGE or count == 1:
+    first_page = keys_after("", KEYS_PER_PAGE)
+    if len(first_page) < KEYS_PER_PAGE or count == 1:
         return [KeyRange()]
     survey, first = partial(_survey, keys_after), partial(_first, keys_after)
-    surveys = [survey(KeyRange())]
+    surveys = [_estimate(keys_after, KeyRange(), first_page[:_SAMPLE])]
     for _ in range(_ROUNDS):
         worth_cutting = KEYS_PER_PAGE * len(surveys) / 8
         share = max(worth_cutting, sum(found.size for found in surveys) / count)
@@ -111,13 +112,17 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
 
 
 def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
-    """Estimate the size of a range.
+    """Look at the first keys of a range, and estimate its size."""
+    return _estimate(keys_after, keys, [key for key in keys_after(keys.after, _SAMPLE) if key in keys])
+
+
+def _estimate(keys_after: KeysAfter, keys: KeyRange, sample: list[str]) -> _Survey:
+    """Estimate the size of a range that begins with a sample.
 
     Some neighbours among its first keys have a beginning in common. The first key after all keys with this beginning
     differs from them at a place further to the left. What is common up to there is the next beginning, and so on. The
     more such places there are, the larger is the range.
     """
-    sample = [key for key in keys_after(keys.after, _SAMPLE) if key in keys]
     if len(sample) < _SAMPLE:
         return _Survey(keys, len(sample))
     last = sample[-_SKIPPED]

@@ -25,9 +25,25 @@ _SILENT_SECONDS = 10
 _ANSWER_SECONDS = 60
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 9.0, 20.0)
 _PATIENCE_SECONDS = 60
-_PROBES_AT_ONCE = 16
+_PROBES_AT_ONCE = 32
 
 T = TypeVar("T")
+
+
+@functools.cache
+def api_descriptions() -> Any:
+    """Return botocore's reader of API descriptions, which has read and keeps what a client for S3 needs.
+
+    Each client reads them with a new reader otherwise, for 0.1 s.
+    """
+    from botocore.loaders import create_loader
+
+    reader = create_loader()
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        reader.load_service_model("s3", kind, api_version=None)
+    for name in ("endpoints", "partitions", "sdk-default-configuration"):
+        reader.load_data_with_path(name)
+    return reader
 
 
 class S3Store:
@@ -102,19 +118,19 @@ class S3Store:
 
     @functools.cached_property
     def _client(self) -> Any:
-        import boto3
-        import botocore.session
         from botocore.config import Config
         from botocore.hooks import HierarchicalEmitter
+        from botocore.session import Session
 
         hooks = HierarchicalEmitter()
         # What is registered before boto3's own hooks is called before them. One of them parses the whole page.
         hooks.register_first("before-parse.s3.*", take_objects)
-        session = boto3.Session(botocore_session=botocore.session.Session(event_hooks=hooks))
+        session = Session(event_hooks=hooks)
+        session.register_component("data_loader", api_descriptions())
         retries = {"mode": "standard", "total_max_attempts": len(_PAUSES) + 1}
         times = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
         config = Config(retries=retries, max_pool_connections=_PROBES_AT_ONCE, **times)
-        return session.client("s3", config=config)
+        return session.create_client("s3", config=config)
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return the content of an object."""
