@@ -11,12 +11,13 @@ import bisect
 import gc
 import hashlib
 import itertools
+import re
 import socket
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+_PLAIN = re.compile(r"[\w./-]*", re.ASCII)  # as they are in a page, with both encodings
 
 
 class Fault(Enum):
@@ -227,13 +230,13 @@ class _Handler(BaseHTTPRequestHandler):
         whole = f"{bucket}/{prefix}"
         start = max(bisect.bisect_left(keys, whole), bisect.bisect_right(keys, f"{bucket}/{after}"))
         stop = bisect.bisect_right(keys, whole, start, key=lambda key: key[: len(whole)])
-        below = (keys[number][len(bucket) + 1 :] for number in range(start, stop))
-        entries = _entries(below, prefix, delimiter)
+        entries = _entries(map(keys.__getitem__, range(start, stop)), whole, delimiter)
         page = list(itertools.islice(entries, min(limit, 1000)))
         more = next(entries, None) is not None
-        last = page[-1][1] + ("\U0010ffff" if page[-1][0] else "") if page else ""
+        skipped = len(bucket) + 1
+        last = page[-1][1][skipped:] + ("\U0010ffff" if page[-1][0] else "") if page else ""
 
-        shown = quote if query.get("encoding-type") == "url" else escape
+        shown = _written("".join([path for _, path in page]), query.get("encoding-type", ""))
         parts = [f"<IsTruncated>{str(more).lower()}</IsTruncated>", f"<KeyCount>{len(page)}</KeyCount>"]
         if query.get("encoding-type"):
             parts.append("<EncodingType>url</EncodingType>")
@@ -241,10 +244,10 @@ class _Handler(BaseHTTPRequestHandler):
             parts.append(f"<NextContinuationToken>{last.encode().hex()}</NextContinuationToken>")
         stored = self.s3.objects
         parts += [
-            f"<CommonPrefixes><Prefix>{shown(name)}</Prefix></CommonPrefixes>"
+            f"<CommonPrefixes><Prefix>{shown(path[skipped:])}</Prefix></CommonPrefixes>"
             if is_prefix
-            else f"<Contents><Key>{shown(name)}</Key>{stored[f'{bucket}/{name}'].listed}</Contents>"
-            for is_prefix, name in page
+            else f"<Contents><Key>{shown(path[skipped:])}</Key>{stored[path].listed}</Contents>"
+            for is_prefix, path in page
         ]
         text = f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>{"".join(parts)}</ListBucketResult>'
         self._send(200, text.encode(), {"Content-Type": "application/xml"})
@@ -273,8 +276,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+def _written(names: str, encoding: str) -> Callable[[str], str]:
+    """Return the function that writes a name into a page. Most pages have no name with a special character."""
+    if _PLAIN.fullmatch(names):
+        return str
+    return quote if encoding == "url" else escape
+
+
 def _entries(keys: Iterable[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
-    """Yield each entry of a listing: whether it is a common prefix, and its name."""
+    """Yield each entry of a listing: whether it is a common prefix, and the key or the prefix, after the bucket."""
     if not delimiter:
         yield from zip(itertools.repeat(False), keys)
         return
