@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from spark_job import __version__, features, pca, plan, runs, sample, session, tables
+from spark_job import __version__, features, pca, pipeline, plan, runs, sample, session, tables
 from spark_job.cluster import Cluster
 from spark_job.errors import RunError
 from spark_job.features import FeatureTask
@@ -169,7 +169,7 @@ def _reduce(  # noqa: PLR0913 - each is a thing of the run
         fitted = pca.fit(context, table, settings.components, settings.standardize)
     with ThreadPoolExecutor() as pool:
         # Both keep Spark's driver busy for a while, in which the executors can compute the projection.
-        saved = pool.submit(pca.pipeline(spark, fitted).save, folder.uri(runs.MODEL))
+        saved = pool.submit(pipeline.from_pca(spark, fitted).save, folder.uri(runs.MODEL))
         counted = pool.submit(_count, spark, folder)
         with stages.stage("projection"):
             pca.project(context, table, fitted, folder.table(runs.PCA))

@@ -133,7 +133,7 @@ def _load_model(weights: str, network: Network, manifest: Manifest) -> CompiledN
 
 
 def read_pca(folder: Store) -> FittedPca:
-    """Return the PCA that a run saved as a Spark ``PipelineModel`` (see :func:`spark_job.pca.pipeline`)."""
+    """Return the PCA that a run saved as a Spark ``PipelineModel`` (see :func:`spark_job.pipeline.from_pca`)."""
     centre, rotate = (_only_row(runs.model_stage(folder, uid)) for uid in runs.MODEL_STAGES)
     loadings = rotate["pc"]
     shape = (loadings["numRows"], loadings["numCols"])
