@@ -40,9 +40,9 @@ _NOT_NEEDED: dict[Engine, frozenset[str]] = {
 }
 #: Files that no import needs: sources, tests, headers, numpy's build tools, time zones, Arrow's network protocol and
 #: duplicate libraries, Pillow's AVIF support, LiteRT's parts for GPUs and phones, and botocore's service descriptions
-#: except for S3 and credentials.
+#: except for S3 and credentials. RECORD has hashes of scripts, which name the Python that installed them.
 _LEFT_OUT = re.compile(
-    r"(^|/)(__pycache__|tests)/|^bin/|\.(py|pyi|pyx|pxd|pxi|h|hpp|lib)$"
+    r"(^|/)(__pycache__|tests)/|^bin/|\.(py|pyi|pyx|pxd|pxi|h|hpp|lib)$|\.dist-info/RECORD$"
     r"|^numpy/(array_api|distutils|f2py)/|^tzdata/|^pytz/zoneinfo/"
     r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
     r"|^PIL/_avif|^pillow\.libs/libavif"
