@@ -23,7 +23,7 @@ test: .venv/.developer node_modules/.package-lock.json ## Check the code and run
 
 # The two parts of make test. Each uses little more than one core.
 test-units: .venv/.developer node_modules/.package-lock.json ## Run every test that needs no local AWS
-	@$(RUN) pytest --ignore tests/cloud --ignore tests/arm64
+	@$(RUN) pytest --ignore tests/cloud --ignore tests/slow/arm64
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
@@ -63,7 +63,7 @@ synth: node_modules/.package-lock.json ## Write the CloudFormation template and 
 	@echo 'The template is cdk.out/fruits-dev.template.json.'
 
 check-account: .venv/.user ## Ask AWS whether a deployment would work; nothing is changed (C='-c stage=prod' for settings)
-	@$(RUN) cdk_app.check_account $(C)
+	@$(RUN) cdk_app.preflight $(C)
 
 node_modules/.package-lock.json: package-lock.json .venv/.user
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
@@ -83,4 +83,4 @@ local-cloud: .venv/.developer node_modules/.package-lock.json ## Start a local A
 # The cluster's default processor on this machine: Debian's emulator runs the arm64 bundle. -rs prints why tests are skipped.
 .PHONY: test-arm64
 test-arm64: .venv/.developer ## Run the job on an emulated arm64 processor, and compare its results with x86-64
-	@$(RUN) pytest -rs tests/arm64
+	@$(RUN) pytest -rs tests/slow/arm64

@@ -8,15 +8,15 @@ import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
 from cdk_app.bundle import ROOT, Bundle, BundleError, build
-from cdk_app.settings import Settings, SettingsError
 from cdk_app.stack import FruitsStack
+from cdk_app.stage_settings import SettingsError, StageSettings
 
 
 def main() -> int:
     """Synthesise the stack. Return 2 and print one sentence if the user made a mistake."""
     app = cdk.App()
     try:
-        settings = Settings.from_context(app.node.get_all_context())
+        settings = StageSettings.from_context(app.node.get_all_context())
         bundle = build(settings, ROOT / ".cache" / "bundle") if _needs_bundle(app) else _placeholder()
     except (SettingsError, BundleError) as error:
         print(f"fruits: {error}", file=sys.stderr)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cdk_app import bundle
 from cdk_app.bundle import Bundle
-from cdk_app.cluster import CODE, ENVIRONMENT, configurations
-from cdk_app.settings import Settings
+from cdk_app.emr_cluster import CODE, ENVIRONMENT, configurations
+from cdk_app.stage_settings import StageSettings
 from spark_job.manifest import Manifest
 from tests.local_aws import jars
 from tests.local_aws.emulator import ARCHITECTURE, REGION
@@ -21,7 +21,7 @@ from tests.local_aws.yarn import Yarn
 def build() -> Bundle:
     """Bundle the job for this machine's processor, with random weights, and fetch the jars of YARN."""
     jars.fetch(*jars.YARN, *jars.S3A)
-    return bundle.build(Settings(architecture=ARCHITECTURE, weights="random"), bundle.ROOT / ".cache" / "bundle")
+    return bundle.build(StageSettings(architecture=ARCHITECTURE, weights="random"), bundle.ROOT / ".cache" / "bundle")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from benchmarks.measure import (
     workers_peak,
 )
 from cdk_app import bundle
-from cdk_app.settings import Settings
+from cdk_app.stage_settings import StageSettings
 from spark_job.settings import Engine
 
 Measure = Callable[[], float]
@@ -220,7 +220,7 @@ def environment(bench: Bench) -> list[Row]:
     """Measure what a node downloads before its first task: environment, model and code."""
 
     def downloaded(engine: Engine) -> float:
-        built = bundle.build(Settings(weights=bench.weights, engine=engine), bundle.ROOT / ".cache" / "bundle")
+        built = bundle.build(StageSettings(weights=bench.weights, engine=engine), bundle.ROOT / ".cache" / "bundle")
         files: Iterable[Path] = vars(built).values()
         return sum(file.stat().st_size for file in files) / 1e6
 

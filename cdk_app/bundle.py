@@ -18,7 +18,7 @@ from constructs import Construct
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from cdk_app.settings import Architecture, Settings
+from cdk_app.stage_settings import Architecture, StageSettings
 from spark_job.network import MOBILENET_V2
 from spark_job.network.weights import recipe
 from spark_job.settings import Engine
@@ -91,7 +91,7 @@ class Job(Construct):
         self.asset_arns = files["main"].bucket.arn_for_objects("*")
 
 
-def build(settings: Settings, cache: Path) -> Bundle:
+def build(settings: StageSettings, cache: Path) -> Bundle:
     """Return the bundle for the settings. Build the parts that are not in the cache.
 
     Raises
@@ -148,7 +148,7 @@ def _requires(name: str) -> list[str]:
     return []  # only the target needs it, so it is not installed here
 
 
-def _environment(settings: Settings, cache: Path) -> Path:
+def _environment(settings: StageSettings, cache: Path) -> Path:
     pins = requirements(settings.architecture, settings.engine, LOCK.read_text())
     recipe = _digest(pins.encode(), _LEFT_OUT.pattern.encode(), settings.architecture.encode())
     return _cached(cache, "environment", recipe, lambda file: _install(pins, settings.architecture, file))
@@ -193,7 +193,7 @@ def _left_out(path: Path) -> bool:
     return bool(_LEFT_OUT.search(path.as_posix()))
 
 
-def _model(settings: Settings, cache: Path) -> Path:
+def _model(settings: StageSettings, cache: Path) -> Path:
     """Return the compiled model of the first available weights of the settings."""
     *others, last = settings.weights.split(",")
     for weights in others:

@@ -6,7 +6,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from cdk_app.network import Network
+from cdk_app.vpc import IsolatedVpc
 
 _USE_KEY = (
     *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
@@ -14,7 +14,7 @@ _USE_KEY = (
 )
 
 
-def disk_key(scope: Construct, network: Network, *, instance_role: iam.Role, service_role: iam.Role) -> kms.Key:
+def disk_key(scope: Construct, network: IsolatedVpc, *, instance_role: iam.Role, service_role: iam.Role) -> kms.Key:
     """Return a key that the nodes and EMR may use, and that the nodes can reach."""
     stack = cdk.Stack.of(scope)
     key = kms.Key(
@@ -75,7 +75,7 @@ def _allow_disk_encryption(key: kms.Key, instance_role: iam.Role, service_role: 
     )
 
 
-def _add_endpoint(scope: Construct, network: Network, key: kms.Key) -> None:
+def _add_endpoint(scope: Construct, network: IsolatedVpc, key: kms.Key) -> None:
     """Let the nodes reach KMS, and there only this key.
 
     With AwsKms, the nodes themselves call KMS (github.com/awsdocs/amazon-emr-management-guide/issues/15). An interface

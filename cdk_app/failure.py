@@ -6,8 +6,8 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from cdk_app import cost
+from cdk_app.buckets import run_key
 from cdk_app.state_machine import minutes, retry, service_call
-from cdk_app.storage import run_key
 from spark_job import runs
 from spark_job.prices import Nodes
 

@@ -10,9 +10,9 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct, IConstruct
 
-from cdk_app import checks, emr, europe
-from cdk_app.network import EMR_MANAGED
-from cdk_app.storage import retention
+from cdk_app import emr_states, europe, nag
+from cdk_app.buckets import retention
+from cdk_app.vpc import EMR_MANAGED
 
 #: The tags of the interface endpoints that EMR creates in a network, from release 8 on.
 _EMR_ENDPOINT = {"Name": "emr-service-vpce", EMR_MANAGED[0]: EMR_MANAGED[1]}
@@ -42,9 +42,9 @@ class Guard(Construct):
         )
         log.grant_write(role)
         _allow_stopping_executions(role, workflow)
-        emr.allow_listing_clusters(role)
-        emr.allow_describing_clusters(role)
-        emr.allow_terminating_clusters(role)
+        emr_states.allow_listing_clusters(role)
+        emr_states.allow_describing_clusters(role)
+        emr_states.allow_terminating_clusters(role)
         _allow_deleting_endpoints_of_emr(role)
         europe.confine(role)
         function = lambda_.Function(
@@ -84,7 +84,7 @@ def _allow_stopping_executions(role: iam.Role, workflow: sfn.StateMachine) -> No
     stack = cdk.Stack.of(role)
     executions = f"arn:aws:states:{stack.region}:{cdk.Aws.ACCOUNT_ID}:execution:{stack.stack_name}:*"
     role.add_to_policy(iam.PolicyStatement(actions=["states:StopExecution"], resources=[executions]))
-    checks.accept_wildcard(role, executions, "People choose the names of executions.")
+    nag.accept_wildcard(role, executions, "People choose the names of executions.")
 
 
 def _allow_deleting_endpoints_of_emr(role: iam.Role) -> None:
@@ -96,7 +96,7 @@ def _allow_deleting_endpoints_of_emr(role: iam.Role) -> None:
             conditions={"StringEquals": {"aws:RequestedRegion": region}},
         )
     )
-    checks.accept_wildcard(
+    nag.accept_wildcard(
         role, "*", "ListClusters and DescribeVpcEndpoints support no resource ARNs. Conditions restrict them."
     )
     endpoints = f"arn:aws:ec2:{region}:{cdk.Aws.ACCOUNT_ID}:vpc-endpoint/*"
@@ -108,7 +108,7 @@ def _allow_deleting_endpoints_of_emr(role: iam.Role) -> None:
             conditions={"StringEquals": {f"aws:ResourceTag/{key}": value for key, value in _EMR_ENDPOINT.items()}},
         )
     )
-    checks.accept_wildcard(
+    nag.accept_wildcard(
         role,
         endpoints,
         "EC2 chooses the id of an endpoint. The condition requires the tags of endpoints that EMR created.",

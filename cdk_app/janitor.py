@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from cdk_app import emr, europe
+from cdk_app import emr_states, europe
 from cdk_app.state_machine import state_machine, state_machine_role
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
@@ -34,8 +34,8 @@ class Janitor(Construct):
         self._oldest = oldest
         self._workflow_name = cdk.Stack.of(self).stack_name
         role = state_machine_role(self, "The janitor: list clusters and end those of this stack")
-        emr.allow_terminating_clusters(role)
-        emr.allow_listing_clusters(role)
+        emr_states.allow_terminating_clusters(role)
+        emr_states.allow_listing_clusters(role)
         self.state_machine = state_machine(
             self,
             name=f"{self._workflow_name}-janitor",
@@ -159,7 +159,7 @@ class Janitor(Construct):
         return state
 
     def _end_each(self) -> sfn.Map:
-        end = emr.terminate_cluster(self, "End the cluster", "{% $states.input %}")
+        end = emr_states.terminate_cluster(self, "End the cluster", "{% $states.input %}")
         end.add_retry(errors=["States.TaskFailed", "States.Timeout"], max_attempts=5)
         return sfn.Map.jsonata(self, "End clusters", items=sfn.ProvideItems.jsonata("{% $clusters %}")).item_processor(
             end

@@ -10,7 +10,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from cdk_app import checks
+from cdk_app import nag
 
 
 class Monitoring(Construct):
@@ -20,7 +20,7 @@ class Monitoring(Construct):
         super().__init__(scope, construct_id)
         name = cdk.Stack.of(self).stack_name
         self.topic = sns.Topic(self, "Topic", display_name=name, enforce_ssl=True)
-        checks.accept(
+        nag.accept(
             self.topic,
             "SNS2",
             "The topic carries the names of runs and the reasons why they failed. It stores nothing, and alarms cannot "

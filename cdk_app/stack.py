@@ -5,15 +5,15 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from cdk_app import checks
+from cdk_app import nag
+from cdk_app.buckets import CLUSTER_LOGS, Buckets
 from cdk_app.bundle import Bundle, Job
-from cdk_app.cluster import Cluster
+from cdk_app.emr_cluster import EmrCluster
 from cdk_app.guard import Guard
 from cdk_app.janitor import Janitor
 from cdk_app.monitoring import Monitoring
-from cdk_app.network import Network
-from cdk_app.settings import Settings
-from cdk_app.storage import CLUSTER_LOGS, Storage
+from cdk_app.stage_settings import StageSettings
+from cdk_app.vpc import IsolatedVpc
 from cdk_app.workflow import Workflow, longest_execution
 from spark_job import runs
 
@@ -26,7 +26,7 @@ _LIST = ["s3:ListBucket", "s3:ListBucketMultipartUploads"]
 class FruitsStack(cdk.Stack):
     """Photos in, features out: everything that `cdk deploy` creates and `cdk destroy` deletes."""
 
-    def __init__(self, scope: Construct, construct_id: str, settings: Settings, bundle: Bundle) -> None:
+    def __init__(self, scope: Construct, construct_id: str, settings: StageSettings, bundle: Bundle) -> None:
         super().__init__(
             scope,
             construct_id,
@@ -34,15 +34,15 @@ class FruitsStack(cdk.Stack):
             env=cdk.Environment(region=settings.region),
             termination_protection=settings.keeps_data,
         )
-        self.storage = Storage(
+        self.storage = Buckets(
             self,
             "Storage",
             keeps_data=settings.keeps_data,
             keep_runs_days=settings.keep_runs_days,
             keep_logs_days=settings.keep_logs_days,
         )
-        self.network = Network(self, "Network")
-        self.cluster = Cluster(
+        self.network = IsolatedVpc(self, "Network")
+        self.cluster = EmrCluster(
             self,
             "Cluster",
             network=self.network,
@@ -123,7 +123,7 @@ class FruitsStack(cdk.Stack):
         allow(_statement("LeaveLogs", ["s3:PutObject"], [logs.arn_for_objects(f"{CLUSTER_LOGS}*")]))
         for bucket, keys in ((data, "*"), (results, f"{runs.RUNS}/*"), (logs, f"{CLUSTER_LOGS}*")):
             self._accept_wildcard(self.cluster.instance_role, bucket, keys, "People and runs choose the keys.")
-        checks.accept_wildcard(
+        nag.accept_wildcard(
             self.cluster.instance_role,
             f"arn:<AWS::Partition>:s3:::cdk-hnb659fds-assets-<AWS::AccountId>-{self.region}/*",
             "A run must find the job's objects even if a deployment replaces them while its cluster starts.",
@@ -161,7 +161,7 @@ class FruitsStack(cdk.Stack):
 
     def _accept_wildcard(self, role: iam.Role, bucket: s3.Bucket, keys: str, reason: str) -> None:
         logical_id = self.get_logical_id(bucket.node.default_child)  # type: ignore[arg-type]  # a bucket has one
-        checks.accept_wildcard(role, f"<{logical_id}.Arn>/{keys}", reason)
+        nag.accept_wildcard(role, f"<{logical_id}.Arn>/{keys}", reason)
 
 
 def _statement(sid: str | None, actions: list[str], resources: list[str]) -> iam.PolicyStatement:

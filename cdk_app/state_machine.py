@@ -10,8 +10,8 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import checks, europe
-from cdk_app.storage import retention
+from cdk_app import europe, nag
+from cdk_app.buckets import retention
 
 
 def state_machine_role(scope: Construct, description: str) -> iam.Role:
@@ -38,7 +38,7 @@ def state_machine_role(scope: Construct, description: str) -> iam.Role:
         )
     )
     reason = "Log delivery, X-Ray, RunJobFlow and ListClusters support no resource ARNs. Conditions restrict them."
-    checks.accept_wildcard(role, "*", reason)
+    nag.accept_wildcard(role, "*", reason)
     europe.confine(role)
     return role
 

@@ -10,13 +10,13 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import cost, emr, request
+from cdk_app import cost, emr_states, request
+from cdk_app.buckets import CLUSTER_LOGS, Buckets, run_key
 from cdk_app.bundle import Job
-from cdk_app.cluster import CODE, ENVIRONMENT, Cluster
+from cdk_app.emr_cluster import CODE, ENVIRONMENT, EmrCluster
 from cdk_app.failure import CAUSE, REASONS, caught, failure_states
 from cdk_app.janitor import Janitor
 from cdk_app.state_machine import minutes, retry, service_call, state_machine, state_machine_role
-from cdk_app.storage import CLUSTER_LOGS, Storage, run_key
 from spark_job import runs
 from spark_job.network.images import SUFFIXES
 from spark_job.prices import Nodes
@@ -50,9 +50,9 @@ class Workflow(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        cluster: Cluster,
+        cluster: EmrCluster,
         job: Job,
-        storage: Storage,
+        storage: Buckets,
         topic: sns.ITopic,
         janitor: Janitor,
         engine: Engine,
@@ -66,7 +66,7 @@ class Workflow(Construct):
         self._logs_uri = storage.logs.s3_url_for_object(CLUSTER_LOGS)
         self._longest_run_hours = longest_run_hours
         self.role = state_machine_role(self, "The workflow: create one cluster per run, run the job, end the cluster")
-        emr.allow_running_jobs(self.role, cluster)
+        emr_states.allow_running_jobs(self.role, cluster)
         self.state_machine = state_machine(
             self,
             name=self._name,
@@ -171,12 +171,12 @@ class Workflow(Construct):
 
     def _create_cluster(self, explain: sfn.IChainable) -> tasks.EmrCreateCluster:
         name = f"{{% '{self._name}-' & $run %}}"
-        create = emr.create_cluster(self, "Create cluster", self._cluster, name=name, log_uri=self._logs_uri)
+        create = emr_states.create_cluster(self, "Create cluster", self._cluster, name=name, log_uri=self._logs_uri)
         create.add_catch(explain, errors=["States.ALL"], assign=caught("ClusterNotCreated"))
         return create
 
     def _run_job(self, finish: sfn.IChainable) -> sfn.Chain:
-        run = emr.run_step(
+        run = emr_states.run_step(
             self,
             "Run job",
             name="{% $run %}",
@@ -210,7 +210,7 @@ class Workflow(Construct):
         return self._terminate(ended, janitor)
 
     def _terminate(self, ended: sfn.Chain, janitor: sfn.IChainable) -> sfn.Chain:
-        terminate = emr.terminate_cluster(
+        terminate = emr_states.terminate_cluster(
             self, "Terminate cluster", "{% $cluster_id %}", comment="Runs whether the job succeeded or failed."
         )
         retry(terminate, 5)
@@ -221,7 +221,7 @@ class Workflow(Construct):
 
     def _wait_for_end(self, read: sfn.IChainable, janitor: sfn.IChainable) -> sfn.Chain:
         """Return the states that wait until the cluster is gone, so that the stack can be destroyed after the run."""
-        look = emr.describe_cluster(
+        look = emr_states.describe_cluster(
             self,
             "Has the cluster ended?",
             comment="A run is over when nothing of it is left.",
@@ -301,7 +301,7 @@ def _leak(what: str, detail: str = "''") -> str:
     return f"{{% 'The cluster ' & $cluster_id & ' {what}; the janitor was called.' & {detail} %}}"
 
 
-def _command(job: Job, storage: Storage, engine: Engine, nodes: Nodes) -> list[str]:
+def _command(job: Job, storage: Buckets, engine: Engine, nodes: Nodes) -> list[str]:
     """Return the arguments of the step. Those with ``{% %}`` are JSONata on the completed input."""
     return [
         "spark-submit",

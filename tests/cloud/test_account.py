@@ -3,7 +3,7 @@ import re
 import subprocess
 import sys
 
-from cdk_app.check_account import CHECKS
+from cdk_app.preflight.__main__ import CHECKS
 from tests.cloud.deployed import Deployed
 from tests.local_aws.emulator import ROOT, LocalAws
 
@@ -12,7 +12,7 @@ def check_account(aws: LocalAws, *settings: str) -> tuple[int, dict[str, str]]:
     """Run the command as a person does. Return its exit code, and the mark and the sentence of each check."""
     arguments = [word for setting in settings for word in ("-c", setting)]
     done = subprocess.run(
-        [sys.executable, "-m", "cdk_app.check_account", *arguments],
+        [sys.executable, "-m", "cdk_app.preflight", *arguments],
         cwd=ROOT,
         env={**os.environ, **aws.variables},
         capture_output=True,

@@ -1,7 +1,7 @@
 import re
 
-from tests.cdk.golden import check_text
 from tests.cloud import faults
+from tests.infra.golden import check_text
 from tests.local_aws.emulator import ROOT
 
 

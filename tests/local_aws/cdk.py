@@ -58,7 +58,7 @@ def bootstrap(aws: LocalAws) -> str:
 
 
 def deploy(aws: LocalAws, **settings: object) -> str:
-    """Deploy a stage. `settings` are those of `cdk_app.settings`."""
+    """Deploy a stage. `settings` are those of `cdk_app.stage_settings`."""
     return cdk(aws, "deploy", "--require-approval", "never", *_context(settings))
 
 

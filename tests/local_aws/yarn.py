@@ -79,7 +79,7 @@ class Yarn:
     folder
         A new folder for configurations, logs and containers.
     files
-        The configuration of the EMR cluster by file, as `cdk_app.cluster.configurations` returns it.
+        The configuration of the EMR cluster by file, as `cdk_app.emr_cluster.configurations` returns it.
     nodes
         The label of each node: ``ON_DEMAND`` or ``SPOT``. EMR labels nodes by their market.
     python

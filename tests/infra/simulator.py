@@ -1,0 +1,174 @@
+"""Runs a state machine in MiniStack's interpreter against a small S3, EMR and SNS. Tests can make each call fail."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+from ministack.services import stepfunctions
+
+from tests.infra.template import ACCOUNT, REGION
+from tests.local_aws.integration_calls import CALLS, integration
+
+
+class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]  # MiniStack has no types
+    """An error of a service, with the name that Step Functions gives it."""
+
+
+def no_such_key() -> AwsError:
+    """Return S3's error for an object that does not exist."""
+    return AwsError("S3.NoSuchKeyException", "The specified key does not exist.")
+
+
+@dataclass
+class Aws:
+    """The services that the state machines call.
+
+    Parameters
+    ----------
+    photos, results, clusters
+        The keys of the data bucket, the objects of the results bucket, and the clusters that exist.
+    fails, fails_once
+        The errors that calls raise, every time or once.
+    job
+        What the job does, given these services and the name of the run.
+    cluster_ended, step_ended
+        EMR's reasons for the end of the cluster and for the failure of the step.
+    looks_until_ended
+        How often EMR still shows the cluster as terminating.
+    calls
+        All calls with their parameters.
+    """
+
+    photos: list[str] = field(default_factory=lambda: ["photos/apple/1.jpg"])
+    results: dict[str, str] = field(default_factory=dict)
+    clusters: list[dict[str, Any]] = field(default_factory=list)
+    fails: dict[str, AwsError] = field(default_factory=dict)
+    fails_once: dict[str, AwsError] = field(default_factory=dict)
+    job: Callable[["Aws", str], None] = lambda *_: None
+    cluster_ended: dict[str, str] = field(default_factory=lambda: {"Code": "USER_REQUEST", "Message": "By request"})
+    step_ended: dict[str, str] | None = None
+    looks_until_ended: int = 0
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def __call__(self, resource: str, given: dict[str, Any]) -> Any:
+        """Check the parameters of a state's call against botocore's model of the service, and answer it."""
+        _validate(integration(resource), given)
+        name = integration(resource).removeprefix("aws-sdk:")
+        self.calls.append((name, given))
+        if name in self.fails_once:
+            raise self.fails_once.pop(name)
+        if name == "elasticmapreduce:addStep":
+            self.job(self, given["Step"]["Name"])
+        if name in self.fails:
+            raise self.fails[name]
+        return getattr(self, "_" + name.partition(":")[2])(given)
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """Return the parameters of all calls of an integration, such as ``s3:getObject``."""
+        return [given for call, given in self.calls if call == name]
+
+    def _listObjectsV2(self, given: dict[str, Any]) -> dict[str, Any]:
+        keys = sorted(key for key in self.photos if key.startswith(given["Prefix"]) and key > given["StartAfter"])
+        page = [{"Key": key, "Size": 1} for key in keys[: given["MaxKeys"]]]
+        return {"IsTruncated": len(keys) > len(page), "KeyCount": len(page)} | ({"Contents": page} if page else {})
+
+    def _getObject(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["Key"] not in self.results:
+            raise no_such_key()
+        return {"Body": self.results[given["Key"]]}
+
+    def _createCluster(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.clusters.append(cluster("j-NEW", given["Name"], age=0))
+        return {"ClusterId": "j-NEW"}
+
+    def _addStep(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"StepId": "s-1", "Step": {"Name": given["Step"]["Name"], "Status": {"State": "COMPLETED"}}}
+
+    def _terminateCluster(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.clusters = [one for one in self.clusters if one["Id"] != given["ClusterId"]]
+        return {}
+
+    def _listClusters(self, given: dict[str, Any]) -> dict[str, Any]:
+        start = int(given.get("Marker", "0"))
+        page, rest = self.clusters[start : start + 2], self.clusters[start + 2 :]
+        return {"Clusters": page} | ({"Marker": str(start + 2)} if rest else {})
+
+    def _describeCluster(self, given: dict[str, Any]) -> dict[str, Any]:
+        state = "TERMINATED" if self.looks_until_ended == 0 else "TERMINATING"
+        self.looks_until_ended = max(0, self.looks_until_ended - 1)
+        return {
+            "Cluster": {"Id": given["ClusterId"], "Status": {"State": state, "StateChangeReason": self.cluster_ended}}
+        }
+
+    def _listSteps(self, given: dict[str, Any]) -> dict[str, Any]:
+        status = {"State": "FAILED"} | ({"FailureDetails": self.step_ended} if self.step_ended else {})
+        return {"Steps": [{"Id": "s-1", "Status": status}]}
+
+    def _publish(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"MessageId": "1"}
+
+    def _startExecution(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"ExecutionArn": "arn"}
+
+
+def cluster(identity: str, name: str, age: float) -> dict[str, Any]:
+    """Return a cluster as ListClusters shows it. Its age is in hours."""
+    created = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age * 3600))
+    return {"Id": identity, "Name": name, "Status": {"State": "WAITING", "Timeline": {"CreationDateTime": created}}}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How an execution ended, and the states that it went through."""
+
+    status: str
+    output: Any
+    error: str
+    cause: str
+    states: tuple[str, ...]
+
+
+def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: str = "run-1") -> Execution:
+    """Run a definition to its end."""
+    arn = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:tested"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepfunctions, "_invoke_resource", aws)
+        patch.setattr(stepfunctions, "_SFN_WAIT_SCALE", 0)
+        stepfunctions.reset()
+        made = json.loads(
+            stepfunctions._create_state_machine(
+                {"name": "tested", "definition": json.dumps(definition), "roleArn": arn.replace("states", "iam")}
+            )[2]
+        )
+        started = stepfunctions._start_execution(
+            {
+                "stateMachineArn": made["stateMachineArn"],
+                "name": name,
+                "input": json.dumps(given if given is not None else {}),
+            }
+        )
+        execution = stepfunctions._executions[json.loads(started[2])["executionArn"]]
+        for _ in range(2000):
+            if execution["status"] != "RUNNING":
+                break
+            time.sleep(0.01)
+    events = (event.get("stateEnteredEventDetails") for event in execution["events"])
+    return Execution(
+        execution["status"],
+        json.loads(execution["output"]) if execution["status"] == "SUCCEEDED" else None,
+        execution.get("error", ""),
+        execution.get("cause", ""),
+        tuple(event["name"] for event in events if event),
+    )
+
+
+def _validate(name: str, given: dict[str, Any]) -> None:
+    call = CALLS[name]
+    model = botocore.session.get_session().get_service_model(call.service)
+    report = ParamValidator().validate(call.parameters(given), model.operation_model(call.operation).input_shape)
+    assert not report.has_errors(), f"{name}: {report.generate_report()}"

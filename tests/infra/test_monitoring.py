@@ -1,0 +1,54 @@
+from cdk_app.stage_settings import StageSettings
+from tests.infra.conftest import Synthesise
+from tests.infra.template import Synthesised
+
+WITH_EMAIL = StageSettings(stage="prod", email="fruits@example.com", monthly_budget=50)
+
+
+def test_an_alarm_for_every_bad_end_of_a_run_and_of_the_janitor(dev: Synthesised) -> None:
+    alarms = dev.of("AWS::CloudWatch::Alarm")
+    assert {name: (it["MetricName"], it["Dimensions"][0]["Value"].split(":")[-1]) for name, it in alarms.items()} == {
+        "WatchRunFailed": ("ExecutionsFailed", "WorkflowMachine"),
+        "WatchRunTimedOut": ("ExecutionsTimedOut", "WorkflowMachine"),
+        "WatchRunAborted": ("ExecutionsAborted", "WorkflowMachine"),
+        "WatchClusterOutlivedRun": ("ExecutionsFailed", "JanitorMachine"),
+        "WatchJanitorTimedOut": ("ExecutionsTimedOut", "JanitorMachine"),
+    }
+    for alarm in alarms.values():
+        assert (alarm["Namespace"], alarm["Statistic"], alarm["Threshold"]) == ("AWS/States", "Sum", 1)
+        assert alarm["AlarmActions"] == [dev.resolve({"Ref": _id(dev, "WatchTopic")})]
+
+
+def test_mail_and_budget_are_optional(dev: Synthesised, synthesise: Synthesise) -> None:
+    assert dev.of("AWS::SNS::Subscription") == dev.of("AWS::Budgets::Budget") == {}
+    stack = synthesise(WITH_EMAIL)
+    (subscription,) = stack.of("AWS::SNS::Subscription").values()
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "fruits@example.com")
+    (budget,) = stack.of("AWS::Budgets::Budget").values()
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": 50, "Unit": "USD"}
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:stack$fruits-prod"]}
+
+
+def test_executions_are_traced_and_logged_with_their_data(dev: Synthesised) -> None:
+    for machine in dev.of("AWS::StepFunctions::StateMachine").values():
+        assert machine["TracingConfiguration"] == {"Enabled": True}
+        assert machine["LoggingConfiguration"]["Level"] == "ALL"
+        assert machine["LoggingConfiguration"]["IncludeExecutionData"] is True
+    assert {log["RetentionInDays"] for log in dev.of("AWS::Logs::LogGroup").values()} == {30}
+
+
+def test_alarms_may_publish(dev: Synthesised) -> None:
+    statements = dev.one("AWS::SNS::TopicPolicy", "Topic")["PolicyDocument"]["Statement"]
+    assert [it["Principal"] for it in statements if it["Effect"] == "Allow"] == [
+        {"Service": "cloudwatch.amazonaws.com"}
+    ]
+
+
+def test_the_outputs_say_where_to_go(dev: Synthesised) -> None:
+    outputs = {name: dev.resolve(it["Value"]) for name, it in dev.template["Outputs"].items()}
+    assert outputs["Photos"] == "s3://StorageData/photos/"
+    assert outputs["StartHere"].startswith("https://eu-west-3.console.aws.amazon.com/states/home?region=eu-west-3#/")
+
+
+def _id(stack: Synthesised, start: str) -> str:
+    return next(str(name) for name in stack.template["Resources"] if name.startswith(start))

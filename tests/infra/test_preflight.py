@@ -1,0 +1,526 @@
+"""What the command `check_account` says about accounts in every state, with recorded answers of AWS."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from cdk_app.bundle import ROOT
+from cdk_app.emr_cluster import RELEASE
+from cdk_app.preflight import __main__ as command
+from cdk_app.preflight.__main__ import CHECKS, main
+from cdk_app.preflight.checks import DEFAULT_QUALIFIER, MINIMUM_BOOTSTRAP_VERSION
+from tests.infra.recorded_aws import (
+    ACCOUNT,
+    EMAIL,
+    NO_STACK,
+    PARAMETER,
+    TOPIC,
+    Answer,
+    Aws,
+    Json,
+    Refusal,
+    healthy,
+    offered,
+    quotas,
+    resources,
+    subscribed,
+    supported,
+    things,
+)
+from tests.infra.template import Synthesised
+
+#: What the command needs. A person with these actions on all resources sees no question mark.
+PERMISSIONS = {
+    "cloudformation:ListStackResources",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeRegions",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:DescribeVpcs",
+    "ec2:GetEbsDefaultKmsKeyId",
+    "ec2:GetEbsEncryptionByDefault",
+    "elasticmapreduce:ListReleaseLabels",
+    "elasticmapreduce:ListSupportedInstanceTypes",
+    "servicequotas:GetAWSDefaultServiceQuota",
+    "servicequotas:GetServiceQuota",
+    "sns:ListSubscriptionsByTopic",
+    "ssm:GetParameter",
+    "sts:GetCallerIdentity",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the command printed, by check: the mark, the sentence, the remedy."""
+
+    code: int
+    text: str
+    lines: Mapping[str, tuple[str, str, str]]
+
+    @property
+    def marks(self) -> str:
+        return "".join(mark for mark, _, _ in self.lines.values())
+
+
+Run = Callable[..., Report]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs the command for an account with some settings."""
+
+    def run(aws: Aws, *settings: str) -> Report:
+        arguments = [word for setting in settings for word in ("-c", setting)]
+        code = main(arguments, cache(aws.client))
+        return read(code, capsys.readouterr().out)
+
+    return run
+
+
+def read(code: int, text: str) -> Report:
+    lines: dict[str, tuple[str, str, str]] = {}
+    name = ""
+    for line in text.splitlines():
+        if found := re.match(r"([✓✗!?]) (.{15})  (.+)", line):
+            name = found[2].strip()
+            lines[name] = (found[1], found[3], "")
+        elif remedy := re.match(r" {19}\$ (.+)", line):
+            lines[name] = (*lines[name][:2], remedy[1])
+    return Report(code, text, lines)
+
+
+def test_in_a_healthy_account_every_check_is_fine(run: Run) -> None:
+    aws = healthy()
+    report = run(aws, f"email={EMAIL}", "spot_nodes=2")
+    assert report.code == 0
+    assert list(report.lines) == [check.name for check in CHECKS]
+    assert report.marks == "✓" * len(CHECKS)
+    assert report.text.splitlines()[-1] == "Nothing that was checked stands in the way of a deployment."
+    assert report.lines["credentials"] == ("✓", f"Account {ACCOUNT}, as user/someone.", "")
+
+
+def test_the_command_only_reads_and_asks_in_europe(run: Run) -> None:
+    aws = healthy(GetServiceQuota=Refusal("NoSuchResourceException"), GetAWSDefaultServiceQuota=quotas())
+    run(aws, f"email={EMAIL}", "spot_nodes=2")
+    assert {permission for permission, _, _ in aws.calls} == PERMISSIONS
+    assert all(re.search(r":(Describe|Get|List)", permission) for permission in PERMISSIONS)
+    elsewhere = {permission for permission, region, _ in aws.calls if region != "eu-west-3"}
+    assert elsewhere == {"sts:GetCallerIdentity", "ec2:DescribeRegions"}
+    assert {region for _, region, _ in aws.calls} == {"eu-west-1", "eu-west-3"}
+
+
+FRESH = f"""\
+✓ credentials      Account {ACCOUNT}, as user/someone.
+✓ region           eu-west-3 (Paris) is enabled.
+✗ CDK bootstrap    CDK has no bootstrap stack in eu-west-3.
+                   $ npx cdk bootstrap aws://{ACCOUNT}/eu-west-3
+✓ EMR release      EMR offers {RELEASE}.
+✓ instance types   m7g.xlarge in 3 zones, m6g.xlarge in 3 zones.
+✗ on-demand vCPU   A run needs 12 vCPU (3 nodes of 4); the quota is 5, so EMR could not start the cluster.
+                   $ aws service-quotas request-service-quota-increase --service-code ec2 --quota-code L-1216C47A \
+--desired-value 12 --region eu-west-3
+✓ spot vCPU        A run needs none, because spot_nodes is 0.
+✓ VPC              1 of 5 VPCs are in use; the stack needs one.
+✓ S3 endpoint      0 of 20 gateway endpoints are in use; the stack needs one.
+! disk encryption  The disks of the nodes, which hold features of photos while a run lasts, are not encrypted. The \
+remedy encrypts new disks of the whole account in this region.
+                   $ aws ec2 enable-ebs-encryption-by-default --region eu-west-3
+✓ e-mail           {EMAIL} gets a message to confirm once the stack is deployed.
+
+A deployment or its first run would fail: 2 problems (1 warning).
+"""
+
+
+def test_in_a_fresh_account_the_command_names_every_remedy(run: Run) -> None:
+    aws = healthy(
+        GetParameter=Refusal("ParameterNotFound"),
+        GetServiceQuota=quotas(on_demand=5.0),
+        DescribeVpcs={"Vpcs": things(1)},
+        DescribeVpcEndpoints={"VpcEndpoints": []},
+        GetEbsEncryptionByDefault={"EbsEncryptionByDefault": False},
+        ListStackResources=NO_STACK,
+    )
+    report = run(aws, f"email={EMAIL}")
+    assert report.text == FRESH
+    assert report.code == 1
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take all credentials away."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize(("profile", "sentence"), [("", "Unable to locate"), ("nope", r"The config profile \(nope\)")])
+def test_without_credentials_the_other_checks_are_skipped(
+    profile: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if profile:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    report = read(main([]), capsys.readouterr().out)
+    assert (report.code, report.marks) == (1, "✗")
+    assert re.match(f"{sentence}.* Sign in, or set AWS_PROFILE", report.lines["credentials"][1])
+    assert report.text.splitlines()[2] == "- The other 10 checks are skipped, because AWS would not answer them."
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence", "remedy"),
+    [
+        (Refusal("ExpiredToken", "The token expired."), "ExpiredToken: The token expired. Sign in", "aws sso login"),
+        (Refusal("InvalidClientTokenId", "It is invalid."), "It is invalid. Sign in", "aws configure"),
+        (
+            EndpointConnectionError(endpoint_url="https://sts"),
+            "Could not connect .*check the network and the proxy",
+            "",
+        ),
+    ],
+)
+def test_credentials_that_do_not_work_end_the_checks(run: Run, answer: Answer, sentence: str, remedy: str) -> None:
+    report = run(healthy(GetCallerIdentity=answer))
+    assert (report.code, report.marks, report.lines["credentials"][2]) == (1, "✗", remedy)
+    assert re.search(sentence, report.lines["credentials"][1])
+
+
+@pytest.mark.parametrize(
+    ("permission", "code", "names"),
+    [
+        ("ec2:DescribeRegions", "UnauthorizedOperation", "region"),
+        ("ssm:GetParameter", "AccessDeniedException", "CDK bootstrap"),
+        ("elasticmapreduce:ListReleaseLabels", "AccessDeniedException", "EMR release"),
+        ("elasticmapreduce:ListSupportedInstanceTypes", "AccessDeniedException", "instance types"),
+        ("ec2:DescribeInstanceTypeOfferings", "UnauthorizedOperation", "instance types"),
+        ("servicequotas:GetServiceQuota", "AccessDeniedException", "on-demand vCPU, spot vCPU, VPC, S3 endpoint"),
+        ("ec2:DescribeVpcs", "UnauthorizedOperation", "VPC"),
+        ("ec2:DescribeVpcEndpoints", "UnauthorizedOperation", "S3 endpoint"),
+        ("ec2:GetEbsEncryptionByDefault", "UnauthorizedOperation", "disk encryption"),
+        ("ec2:GetEbsDefaultKmsKeyId", "UnauthorizedOperation", "disk encryption"),
+        ("cloudformation:ListStackResources", "AccessDenied", "e-mail"),
+        ("sns:ListSubscriptionsByTopic", "AuthorizationError", "e-mail"),
+    ],
+)
+def test_a_missing_permission_is_named_and_no_failure(run: Run, permission: str, code: str, names: str) -> None:
+    answers: dict[str, Answer] = {permission.partition(":")[2]: Refusal(code)}
+    report = run(healthy(**answers), f"email={EMAIL}", "spot_nodes=1")
+    unknown = {name: line for name, line in report.lines.items() if line[0] != "✓"}
+    assert ", ".join(unknown) == names
+    assert set(unknown.values()) == {("?", f"Could not check. The permission {permission} is missing.", "")}
+    assert (report.code, len(report.lines)) == (0, len(CHECKS))
+    assert f"({len(unknown)} could not be checked)." in report.text
+
+
+def test_a_missing_permission_for_default_quotas_is_named(run: Run) -> None:
+    aws = healthy(
+        GetServiceQuota=Refusal("NoSuchResourceException"), GetAWSDefaultServiceQuota=Refusal("AccessDeniedException")
+    )
+    assert "servicequotas:GetAWSDefaultServiceQuota" in run(aws).lines["on-demand vCPU"][1]
+
+
+def test_an_endpoint_that_cannot_be_reached_is_no_failure(run: Run) -> None:
+    report = run(healthy(ListReleaseLabels=EndpointConnectionError(endpoint_url="https://emr.eu-west-3")))
+    sentence = 'Could not check. Could not connect to the endpoint URL: "https://emr.eu-west-3".'
+    assert report.lines["EMR release"] == ("?", sentence, "")
+    assert (report.code, report.marks.count("✓")) == (0, len(CHECKS) - 1)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"ListReleaseLabels": Refusal("InternalServerException", "Try  again\nlater")},
+        {"GetParameter": {"Parameter": {"Value": "latest"}}},
+        {"GetServiceQuota": {"Quota": {}}},
+        {"GetEbsEncryptionByDefault": {}},
+        {"DescribeRegions": {"Regions": []}},
+    ],
+    ids=lambda answers: str(*answers),
+)
+def test_any_other_answer_is_one_line_and_no_failure(run: Run, answers: dict[str, Answer]) -> None:
+    report = run(healthy(**answers))
+    assert "?" in report.marks
+    assert len(report.lines) == len(CHECKS)
+    assert report.code == 0
+
+
+def test_a_region_that_is_not_enabled_ends_the_checks(run: Run) -> None:
+    aws = healthy(DescribeRegions={"Regions": [{"RegionName": "eu-south-1", "OptInStatus": "not-opted-in"}]})
+    report = run(aws, "region=eu-south-1")
+    mark, sentence, remedy = report.lines["region"]
+    assert (report.code, report.marks, mark) == (1, "✓✗", "✗")
+    assert sentence.startswith("eu-south-1 (Milan) is not enabled in this account.")
+    assert remedy == "aws account enable-region --region-name eu-south-1"
+    assert "- The other 9 checks are skipped" in report.text
+    assert aws.asked("ec2:DescribeRegions") == [{"AllRegions": True}]
+
+
+def test_a_region_that_was_enabled_is_fine(run: Run) -> None:
+    assert run(healthy(), "region=eu-south-1").lines["region"][0] == "✓"
+
+
+def test_an_old_bootstrap_stack_must_be_renewed(run: Run) -> None:
+    aws = healthy(GetParameter={"Parameter": {"Value": "5"}})
+    sentence = "The bootstrap stack has version 5; this app needs 6 or later."
+    assert run(aws).lines["CDK bootstrap"] == ("✗", sentence, f"npx cdk bootstrap aws://{ACCOUNT}/eu-west-3")
+
+
+def test_the_qualifier_is_that_of_the_app(run: Run) -> None:
+    aws = healthy(GetParameter=Refusal("ParameterNotFound"))
+    _, _, remedy = run(aws, "@aws-cdk/core:bootstrapQualifier=fruit").lines["CDK bootstrap"]
+    assert aws.asked("ssm:GetParameter") == [{"Name": "/cdk-bootstrap/fruit/version"}]
+    assert remedy.endswith("eu-west-3 --qualifier fruit --toolkit-stack-name CDKToolkit-fruit")
+
+
+def test_the_template_requires_the_same_bootstrap_stack(dev: Synthesised) -> None:
+    too_old = [str(version) for version in range(1, MINIMUM_BOOTSTRAP_VERSION)]
+    (rule,) = dev.template["Rules"]["CheckBootstrapVersion"]["Assertions"]
+    assert rule["Assert"] == {"Fn::Not": [{"Fn::Contains": [too_old, {"Ref": "BootstrapVersion"}]}]}
+    assert dev.template["Parameters"]["BootstrapVersion"]["Default"] == PARAMETER
+    assert DEFAULT_QUALIFIER in PARAMETER
+
+
+def test_a_release_that_the_region_lacks_fails(run: Run) -> None:
+    aws = healthy(ListReleaseLabels={"ReleaseLabels": ["emr-7.9.0", "emr-7.13.0", "emr-7.2.0"]})
+    mark, sentence, remedy = run(aws).lines["EMR release"]
+    assert mark == "✗"
+    assert sentence.startswith(f"EMR does not offer {RELEASE} in eu-west-3 (newest of this series: emr-7.13.0).")
+    assert remedy == "aws emr list-release-labels --region eu-west-3"
+    assert aws.asked("elasticmapreduce:ListReleaseLabels") == [{"Filters": {"Prefix": "emr-7."}}]
+
+
+def test_releases_may_have_several_pages(run: Run) -> None:
+    pages: list[Json] = [{"ReleaseLabels": ["emr-7.13.0"], "NextToken": "more"}, {"ReleaseLabels": [RELEASE]}]
+    aws = healthy(ListReleaseLabels=pages)
+    assert run(aws).lines["EMR release"][0] == "✓"
+    assert [params.get("NextToken") for params in aws.asked("elasticmapreduce:ListReleaseLabels")] == [None, "more"]
+
+
+def test_supported_types_have_several_pages(run: Run) -> None:
+    pages = [
+        supported("m5.xlarge") | {"Marker": "2"},
+        supported("m6g.xlarge") | {"Marker": "3"},
+        supported("m7g.xlarge"),
+    ]
+    aws = healthy(ListSupportedInstanceTypes=pages)
+    assert run(aws).lines["instance types"][0] == "✓"
+    asked = aws.asked("elasticmapreduce:ListSupportedInstanceTypes")
+    assert asked == [{"ReleaseLabel": RELEASE, **more} for more in ({}, {"Marker": "2"}, {"Marker": "3"})]
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        (
+            {"ListSupportedInstanceTypes": supported("m6g.xlarge")},
+            "EMR does not support m7g.xlarge. The remaining choice is enough for a run: m6g.xlarge in 3 zones.",
+        ),
+        (
+            {"DescribeInstanceTypeOfferings": offered(m7g="b")},
+            "No zone of the network offers m6g.xlarge. The remaining choice is enough for a run: m7g.xlarge in 1 zone.",
+        ),
+    ],
+)
+def test_one_missing_type_is_a_warning(run: Run, answers: dict[str, Answer], sentence: str) -> None:
+    report = run(healthy(**answers))
+    assert report.lines["instance types"] == ("!", sentence, "")
+    assert report.code == 0
+
+
+def test_no_type_at_all_fails(run: Run) -> None:
+    aws = healthy(ListSupportedInstanceTypes=supported("m6g.xlarge"), DescribeInstanceTypeOfferings=offered(m7g="abc"))
+    report = run(aws)
+    assert report.lines["instance types"] == (
+        "✗",
+        "EMR does not support m7g.xlarge; no zone of the network offers m6g.xlarge. "
+        "Choose another architecture or region, and check again.",
+        "make check-account C='-c region=eu-west-3 -c architecture=x86_64'",
+    )
+    assert report.code == 1
+
+
+def test_types_and_zones_are_those_of_the_settings(run: Run) -> None:
+    aws = healthy(DescribeInstanceTypeOfferings=offered(m7i="ab", m5="c"))
+    report = run(aws, "architecture=x86_64")
+    assert report.lines["instance types"][1] == "m7i.xlarge in 2 zones, m5.xlarge in 1 zone."
+    (params,) = aws.asked("ec2:DescribeInstanceTypeOfferings")
+    values = {each["Name"]: each["Values"] for each in params["Filters"]}
+    assert values["instance-type"] == ["m7i.xlarge", "m5.xlarge"]
+    assert values["location"] == ["eu-west-3a", "eu-west-3b", "eu-west-3c"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "quota", "mark", "sentence"),
+    [
+        ((), 12, "✓", "A run needs 12 vCPU (3 nodes of 4); the quota is 12 for all instances of the account."),
+        ((), 11, "✗", "A run needs 12 vCPU (3 nodes of 4); the quota is 11, so EMR could not start the cluster."),
+        (("stage=prod",), 20, "✓", "A run needs 20 vCPU (5 nodes of 4); the quota is 20 for all instances of"),
+        (("core_nodes=9",), 32, "✗", "A run needs 40 vCPU (10 nodes of 4); the quota is 32, so EMR"),
+    ],
+)
+def test_the_quota_must_hold_all_nodes(run: Run, settings: tuple[str], quota: int, mark: str, sentence: str) -> None:
+    report = run(healthy(GetServiceQuota=quotas(on_demand=quota)), *settings)
+    assert report.lines["on-demand vCPU"][0] == mark
+    assert report.lines["on-demand vCPU"][1].startswith(sentence)
+    assert report.code == int(mark == "✗")
+
+
+def test_a_quota_that_the_account_never_had_is_the_default(run: Run) -> None:
+    aws = healthy(
+        GetServiceQuota=Refusal("NoSuchResourceException"), GetAWSDefaultServiceQuota=quotas(on_demand=5.0, vpcs=5.0)
+    )
+    report = run(aws)
+    assert "the quota is 5," in report.lines["on-demand vCPU"][1]
+    assert report.lines["VPC"] == ("✓", "2 of 5 VPCs are in use; the stack needs one.", "")
+
+
+@pytest.mark.parametrize(
+    ("spot", "on_demand", "mark", "end"),
+    [
+        (40, 12, "✓", "the quota is 40 for all spot instances of the account."),
+        (39, 52, "!", "the quota is 39, so EMR starts on-demand nodes instead, which cost more."),
+        (5, 51, "✗", "the quota is 5. EMR starts on-demand nodes instead, but their quota of 51 is below 52."),
+    ],
+)
+def test_spot_nodes_that_do_not_fit_become_on_demand_nodes(
+    run: Run, spot: int, on_demand: int, mark: str, end: str
+) -> None:
+    report = run(healthy(GetServiceQuota=quotas(spot=spot, on_demand=on_demand)), "spot_nodes=10")
+    found, sentence, remedy = report.lines["spot vCPU"]
+    assert (found, report.code) == (mark, int(mark == "✗"))
+    assert sentence == f"The spot nodes need 40 vCPU (10 nodes of 4); {end}"
+    assert ("--quota-code L-34B43A08 --desired-value 40 --region eu-west-3" in remedy) == (mark != "✓")
+
+
+def test_without_spot_nodes_their_quota_is_not_asked_for(run: Run) -> None:
+    aws = healthy()
+    run(aws)
+    assert "L-34B43A08" not in {params["QuotaCode"] for params in aws.asked("servicequotas:GetServiceQuota")}
+
+
+@pytest.mark.parametrize("stack", [NO_STACK, resources("AWS::EC2::VPC", status="DELETE_COMPLETE"), resources()])
+def test_a_full_account_has_no_room_for_the_network(run: Run, stack: Answer) -> None:
+    full = healthy(
+        GetServiceQuota=quotas(vpcs=5.0, endpoints=1.0), DescribeVpcs={"Vpcs": things(5)}, ListStackResources=stack
+    )
+    report = run(full)
+    request = "aws service-quotas request-service-quota-increase --service-code vpc --quota-code"
+    assert report.lines["VPC"] == (
+        "✗",
+        "5 of 5 VPCs are in use, and the stack needs one more. Delete one, or ask for more.",
+        f"{request} L-F678F1CE --desired-value 6 --region eu-west-3",
+    )
+    mark, _, remedy = report.lines["S3 endpoint"]
+    assert (mark, remedy) == ("✗", f"{request} L-1B52E74A --desired-value 2 --region eu-west-3")
+    assert full.asked("ec2:DescribeVpcEndpoints") == [
+        {"Filters": [{"Name": "vpc-endpoint-type", "Values": ["Gateway"]}]}
+    ]
+
+
+def test_a_deployed_stack_has_its_network_already(run: Run) -> None:
+    pages: list[Json] = [{"Vpcs": things(3), "NextToken": "more"}, {"Vpcs": things(2)}]
+    aws = healthy(GetServiceQuota=quotas(endpoints=1.0), DescribeVpcs=pages)
+    report = run(aws, "stage=prod")
+    sentence = "5 of 5 VPCs are in use; the stack fruits-prod has its own already."
+    assert report.lines["VPC"] == ("✓", sentence, "")
+    assert report.lines["S3 endpoint"][0] == "✓"
+    assert aws.asked("cloudformation:ListStackResources")[0] == {"StackName": "fruits-prod"}
+
+
+@pytest.mark.parametrize("key", ["alias/aws/ebs", f"arn:aws:kms:eu-west-3:{ACCOUNT}:alias/aws/ebs"])
+def test_the_accounts_own_encryption_is_fine(run: Run, key: str) -> None:
+    report = run(healthy(GetEbsDefaultKmsKeyId={"KmsKeyId": key}))
+    assert report.lines["disk encryption"] == ("✓", "The account encrypts new disks with AWS's key.", "")
+
+
+def test_another_key_for_disks_is_a_warning(run: Run) -> None:
+    key = f"arn:aws:kms:eu-west-3:{ACCOUNT}:key/1234abcd"
+    report = run(healthy(GetEbsDefaultKmsKeyId={"KmsKeyId": key}))
+    mark, sentence, _ = report.lines["disk encryption"]
+    assert (report.code, mark) == (0, "!")
+    assert sentence.startswith(f"The account encrypts new disks with {key}. If this is a customer managed key, ")
+    assert "EMR's service role" in sentence
+
+
+def test_with_a_key_of_the_stack_the_account_is_not_asked(run: Run) -> None:
+    aws = healthy()
+    assert run(aws, "disk_key=own").lines["disk encryption"][0] == "✓"
+    assert not aws.asked("ec2:GetEbsEncryptionByDefault")
+
+
+@pytest.mark.parametrize(
+    ("answers", "mark", "sentence"),
+    [
+        ({}, "✓", f"{EMAIL} is confirmed."),
+        ({"ListStackResources": NO_STACK}, "✓", f"{EMAIL} gets a message to confirm once the stack is deployed."),
+        ({"ListSubscriptionsByTopic": {"Subscriptions": []}}, "!", f"The stack was deployed without {EMAIL}. Deploy"),
+        ({"ListSubscriptionsByTopic": subscribed("PendingConfirmation")}, "!", f"{EMAIL} is not confirmed, so AWS"),
+        ({"ListSubscriptionsByTopic": subscribed("Deleted")}, "!", f"{EMAIL} is not confirmed, so AWS"),
+    ],
+)
+def test_an_address_must_be_confirmed(run: Run, answers: dict[str, Answer], mark: str, sentence: str) -> None:
+    report = run(healthy(**answers), f"email={EMAIL}")
+    assert report.lines["e-mail"][0] == mark
+    assert report.lines["e-mail"][1].startswith(sentence)
+    assert report.code == 0
+
+
+def test_the_message_to_confirm_can_be_sent_again(run: Run) -> None:
+    report = run(healthy(ListSubscriptionsByTopic=subscribed("PendingConfirmation")), f"email={EMAIL}")
+    assert report.lines["e-mail"][2] == (
+        f"aws sns subscribe --topic-arn {TOPIC} --protocol email --notification-endpoint {EMAIL} --region eu-west-3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-c", "core_node=3"], 'fruits: Unknown setting "core_node". Did you mean core_nodes?'),
+        (["-c", "core_nodes=many"], "fruits: core_nodes is 'many'; give a whole number."),
+        (["--context", "region=us-east-1"], "fruits: region is 'us-east-1'; photos stay in the European Union: give"),
+        (["-c", "core_nodes"], 'fruits: The setting "core_nodes" has no value; write it as -c name=value.'),
+        (["-c"], "fruits: argument -c/--context: expected one argument; give settings as -c name=value."),
+        (["now"], "fruits: unrecognized arguments: now; give settings as -c name=value."),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    aws = healthy()
+    try:
+        code: object = main(arguments, aws.client)
+    except SystemExit as leaving:
+        code = leaving.code
+    captured = capsys.readouterr()
+    assert (code, captured.out, len(captured.err.splitlines())) == (2, "", 1)
+    assert captured.err.startswith(sentence)
+    assert not aws.calls
+
+
+def test_settings_and_qualifier_in_cdk_json_count(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "cdk.json"
+    context = {"@aws-cdk/core:bootstrapQualifier": "fruit", "core_nodes": 20, "stage": "prod"}
+    file.write_text(json.dumps({"context": context}))
+    monkeypatch.setattr(command, "_CDK_JSON", file)
+    aws = healthy()
+    report = run(aws, "core_nodes=3")
+    assert "(4 nodes of 4)" in report.lines["on-demand vCPU"][1]
+    assert aws.asked("ssm:GetParameter") == [{"Name": "/cdk-bootstrap/fruit/version"}]
+    file.write_text("{")
+    assert main([]) == 2
+
+
+@pytest.mark.usefixtures("nobody")
+def test_the_module_is_a_command_in_any_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    command = [sys.executable, "-m", "cdk_app.preflight", "-c", "stage=prod"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("✗ credentials")
+    assert "Traceback" not in done.stderr

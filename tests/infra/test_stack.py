@@ -1,0 +1,254 @@
+"""What each role may and may not do, which resources a stage keeps, and what the linters find in the template."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import cfnlint.api
+import pytest
+from aws_cdk import aws_sns as sns
+from cdk_nag import AwsSolutionsChecks
+from cfnlint.config import ManualArgs
+from ministack.core import iam_evaluator
+
+from cdk_app.bundle import Bundle
+from cdk_app.stack import FruitsStack
+from cdk_app.stage_settings import Stage, StageSettings
+from tests.infra.conftest import CONTEXT, Synthesise
+from tests.infra.template import ACCOUNT, REGION, Synthesised
+
+NODES, SERVICE, WORKFLOW, JANITOR = "ClusterInstanceRole", "ClusterServiceRole", "WorkflowRole", "JanitorRole"
+GUARD = "GuardRole"
+DATA, RESULTS, LOGS = "arn:aws:s3:::StorageData", "arn:aws:s3:::StorageResults", "arn:aws:s3:::StorageLogs"
+CLUSTER = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/j-1"
+OURS = {"elasticmapreduce:resourcetag/stack": "fruits-dev"}
+THEIRS = {"elasticmapreduce:resourcetag/stack": "fruits-prod"}
+ENDPOINT = f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc-endpoint/vpce-1"
+EMR_MANAGED = "aws:resourcetag/for-use-with-amazon-emr-managed-policies"
+EMRS = {"aws:resourcetag/name": "emr-service-vpce", EMR_MANAGED: "true"}
+#: CloudFormation replaces a resource whose logical ID changes. These would lose objects, messages or history.
+STATEFUL = {
+    "AWS::S3::Bucket": {"StorageData6BB23F4E", "StorageResultsB2A4FB2E", "StorageLogs2A2D4D26"},
+    "AWS::Logs::LogGroup": {"WorkflowLogD7C9FC7F", "JanitorLog03E57EC5", "StorageEmptying49D00EA8", "GuardLog047B64CB"},
+    "AWS::StepFunctions::StateMachine": {"WorkflowMachine0C2E3460", "JanitorMachine2A2C5798"},
+    "AWS::SNS::Topic": {"WatchTopicE125D5FE"},
+    "AWS::SNS::Subscription": {"WatchTopicfruitsexamplecomE53A3AB7"},
+    "AWS::Budgets::Budget": {"WatchBudget1233585C"},
+    "AWS::KMS::Key": {"ClusterDiskKeyB15BEE86"},
+}
+SETTINGS = [
+    StageSettings(),
+    StageSettings(stage="prod", email="fruits@example.com", monthly_budget=50, disk_key="own"),
+    StageSettings(architecture="x86_64", engine="tensorflow", spot_nodes=4),
+]
+
+
+def allows(stack: Synthesised, role: str, action: str, resource: str, region: str = REGION, **keys: str) -> bool:
+    """Ask MiniStack's evaluator, which supports explicit denials, wildcards and conditions."""
+    context = iam_evaluator.EvalContext(
+        principal_arn=f"arn:aws:iam::{ACCOUNT}:role/{role}",
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=action,
+        resource_arn=resource,
+        region=region,
+        service_context=keys,
+    )
+    document = {"Version": "2012-10-17", "Statement": stack.statements(role)}
+    decision: str = iam_evaluator.evaluate(context, [iam_evaluator.parse_policy_document(document)]).decision
+    return decision == "Allow"
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "resource", "keys"),
+    [
+        (NODES, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+        (NODES, "s3:ListBucket", DATA, {}),
+        (NODES, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (NODES, "s3:PutObject", f"{RESULTS}/latest.json", {}),
+        (NODES, "s3:DeleteObject", f"{RESULTS}/runs/run-1/features/_temporary/0", {}),
+        (NODES, "s3:PutObject", f"{LOGS}/emr/j-1/node/log.gz", {}),
+        (WORKFLOW, "s3:ListBucket", DATA, {}),
+        (NODES, "s3:ListBucketMultipartUploads", RESULTS, {}),
+        (NODES, "s3:ListMultipartUploadParts", f"{RESULTS}/runs/run-1/features/part-0.parquet", {}),
+        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/next.zip", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/summary.json", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/_failed.json", {}),
+        (WORKFLOW, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, {}),
+        (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
+        (WORKFLOW, "elasticmapreduce:AddJobFlowSteps", CLUSTER, OURS),
+        (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (WORKFLOW, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
+        (JANITOR, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (JANITOR, "elasticmapreduce:ListClusters", "*", {}),
+        (GUARD, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (GUARD, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
+        (GUARD, "elasticmapreduce:ListClusters", "*", {}),
+        (GUARD, "states:ListExecutions", f"arn:aws:states:{REGION}:{ACCOUNT}:WorkflowMachine", {}),
+        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev:run-1", {}),
+        (GUARD, "ec2:DescribeVpcEndpoints", "*", {}),
+        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, EMRS),
+        (GUARD, "logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:GuardLog", {}),
+    ],
+)
+def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
+    assert allows(dev, role, action, resource, **keys)
+    assert not allows(dev, role, action, resource, region="us-east-1", **keys), "outside the region"
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "resource", "keys"),
+    [
+        (NODES, "s3:PutObject", f"{DATA}/photos/1.jpg", {}),
+        (NODES, "s3:DeleteObject", f"{DATA}/photos/1.jpg", {}),
+        (NODES, "s3:PutObject", f"{RESULTS}/elsewhere.json", {}),
+        (NODES, "s3:DeleteBucket", RESULTS, {}),
+        (NODES, "s3:GetObject", f"{LOGS}/emr/j-1/node/log.gz", {}),
+        (NODES, "s3:GetObject", f"{LOGS}/access/data/log", {}),
+        (NODES, "s3:PutObject", f"{LOGS}/access/data/log", {}),
+        (NODES, "s3:GetObject", "arn:aws:s3:::somebody-elses/secret", {}),
+        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-other-assets-{ACCOUNT}-{REGION}/other.zip", {}),
+        (NODES, "s3:PutObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/other.zip", {}),
+        (NODES, "s3:ListBucket", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}", {}),
+        (NODES, "s3:PutBucketPolicy", DATA, {}),
+        (NODES, "elasticmapreduce:RunJobFlow", "*", {}),
+        (NODES, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (NODES, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{NODES}", {}),
+        (NODES, "sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/{WORKFLOW}", {}),
+        (SERVICE, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+        (SERVICE, "kms:CreateGrant", f"arn:aws:kms:{REGION}:{ACCOUNT}:ClusterDiskKey", {}),
+        (SERVICE, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {"iam:passedtoservice": "ec2.amazonaws.com"}),
+        (
+            SERVICE,
+            "iam:CreateServiceLinkedRole",
+            f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/x",
+            {},
+        ),
+        (WORKFLOW, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/features/part-0.parquet", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/summary.json", {}),
+        (JANITOR, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, OURS),
+        (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (WORKFLOW, "s3:DeleteObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {}),
+        (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-prod"}),
+        (WORKFLOW, "elasticmapreduce:AddJobFlowSteps", CLUSTER, THEIRS),
+        (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, {}),
+        (WORKFLOW, "elasticmapreduce:SetTerminationProtection", CLUSTER, OURS),
+        (WORKFLOW, "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:other", {}),
+        (WORKFLOW, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
+        (WORKFLOW, "events:PutRule", f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other", {}),
+        (JANITOR, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
+        (JANITOR, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
+        (JANITOR, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (JANITOR, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:WatchTopic", {}),
+        (GUARD, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
+        (GUARD, "elasticmapreduce:DescribeCluster", CLUSTER, {}),
+        (GUARD, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
+        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-prod:run-1", {}),
+        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev-janitor:1", {}),
+        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/name": "emr-service-vpce"}),
+        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, {EMR_MANAGED: "true"}),
+        (GUARD, "ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", {}),
+        (GUARD, "logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:GuardLog", {}),
+        (GUARD, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+    ],
+)
+def test_a_role_may_not(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
+    assert not allows(dev, role, action, resource, **keys)
+
+
+@pytest.mark.parametrize(
+    ("role", "service", "right"),
+    [
+        (NODES, "ec2.amazonaws.com", True),
+        (SERVICE, "elasticmapreduce.amazonaws.com", True),
+        (NODES, "lambda.amazonaws.com", False),
+        (SERVICE, "ec2.amazonaws.com", False),
+        (WORKFLOW, "elasticmapreduce.amazonaws.com", False),
+        (JANITOR, "ec2.amazonaws.com", False),
+    ],
+)
+def test_the_workflow_passes_two_roles_each_to_its_service(
+    dev: Synthesised, role: str, service: str, *, right: bool
+) -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    assert allows(dev, WORKFLOW, "iam:PassRole", arn, **{"iam:passedtoservice": service}) is right
+    assert not allows(dev, WORKFLOW, "iam:PassRole", arn)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: StageSettings) -> None:
+    stack = synthesise(settings)
+    ours = [role for role in stack.of("AWS::IAM::Role") if not role.startswith("CustomS3AutoDelete")]
+    assert {NODES, SERVICE, WORKFLOW, JANITOR, "JanitorStartRole", GUARD} == set(ours)
+    for role in ours:
+        for statement in stack.statements(role):
+            if statement["Effect"] == "Deny":
+                continue
+            assert all("*" not in action for action in _list(statement["Action"])), statement
+            if "*" in _list(statement["Resource"]):
+                assert statement["Condition"], statement
+        assert not allows(stack, role, "ec2:DescribeRegions", "*", region="us-east-1")
+
+
+@pytest.mark.parametrize("role", [SERVICE, WORKFLOW, JANITOR, "JanitorStartRole"])
+def test_a_service_assumes_a_role_for_this_account_only(dev: Synthesised, role: str) -> None:
+    (statement,) = dev.of("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == ACCOUNT
+
+
+def test_every_resource_that_costs_carries_the_tags(dev: Synthesised) -> None:
+    for kind in ("AWS::S3::Bucket", "AWS::StepFunctions::StateMachine", "AWS::EC2::VPC", "AWS::KMS::Key"):
+        for properties in dev.of(kind).values():
+            tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
+            assert tags.items() >= {"project": "fruits", "stage": "dev", "stack": "fruits-dev"}.items()
+
+
+def test_no_account_is_named(dev: Synthesised) -> None:
+    digits = {word for word in json.dumps(dev.template).replace('"', " ").replace(":", " ").split() if word.isdigit()}
+    assert not [word for word in digits if len(word) == 12]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_cfn_lint_finds_nothing(synthesise: Synthesise, settings: StageSettings) -> None:
+    # W3010: the zones are named so that CDK does not have to ask AWS. W3005: CDK writes dependencies twice.
+    config = ManualArgs(ignore_checks=["W3005", "W3010"])
+    template = json.dumps(dict(synthesise(settings).template))
+    assert [str(match) for match in cfnlint.api.lint(template, regions=[settings.region], config=config)] == []
+
+
+def test_prod_keeps_data_and_results_and_dev_leaves_nothing(dev: Synthesised, synthesise: Synthesise) -> None:
+    kept = [
+        {name for name, it in stack.template["Resources"].items() if it.get("DeletionPolicy", "Delete") != "Delete"}
+        for stack in (dev, synthesise(SETTINGS[1]))
+    ]
+    assert kept[0] == set()
+    assert sorted(name[:-8] for name in kept[1]) == ["StorageData", "StorageResults"]
+
+
+def test_stateful_resources_keep_their_logical_ids(synthesise: Synthesise) -> None:
+    resources = synthesise(SETTINGS[1]).template["Resources"]
+    found = {kind: {name for name, it in resources.items() if it["Type"] == kind} for kind in STATEFUL}
+    assert found == STATEFUL
+
+
+def test_prod_is_protected_from_destruction(bundle: Bundle) -> None:
+    stages: tuple[Stage, ...] = ("dev", "prod")
+    stacks = [FruitsStack(cdk.App(context=CONTEXT), stage, StageSettings(stage=stage), bundle) for stage in stages]
+    assert [stack.termination_protection for stack in stacks] == [False, True]
+
+
+def test_what_cdk_nag_finds_stops_the_synthesis(bundle: Bundle, tmp_path: Path) -> None:
+    app = cdk.App(context=CONTEXT, outdir=str(tmp_path))
+    stack = FruitsStack(app, "fruits-dev", StageSettings(), bundle)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    sns.Topic(stack, "InTheClear")
+    with pytest.raises(RuntimeError, match="AwsSolutions-SNS3"):
+        app.synth()
+
+
+def _list(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,342 @@
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from statelint.linter import Linter
+
+from cdk_app import workflow
+from cdk_app.stage_settings import StageSettings
+from spark_job import prices
+from spark_job.cluster import Cluster
+from spark_job.prices import Nodes
+from tests.infra.conftest import Synthesise
+from tests.infra.golden import check
+from tests.infra.simulator import Aws, AwsError, Execution, execute
+from tests.infra.template import Synthesised, states
+
+FAILED = AwsError("States.TaskFailed", "It broke.")
+
+
+@pytest.fixture(scope="module")
+def definition(dev: Synthesised) -> dict[str, Any]:
+    return dev.definition("Workflow")
+
+
+def publish(aws: Aws, run: str, started: float | None = None, weights: str = "imagenet") -> None:
+    """Write what a successful job writes."""
+    summary = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started or time.time() + 1)),
+        "counts": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
+        "pca": {"components": 3, "variance_kept": 0.96},
+        "images_per_second": 12.5,
+        "model": {"weights": weights},
+    }
+    aws.results[f"runs/{run}/summary.json"] = json.dumps(summary)
+
+
+def write_failure(aws: Aws, run: str) -> None:
+    """Write what a failed job writes."""
+    aws.results[f"runs/{run}/_failed.json"] = json.dumps({"reason": "7 % of the images were rejected."})
+
+
+def run(definition: dict[str, Any], aws: Aws, given: Any = None) -> Execution:
+    execution = execute(definition, aws, given)
+    if aws.named("elasticmapreduce:createCluster") and "elasticmapreduce:createCluster" not in aws.fails:
+        assert aws.named("elasticmapreduce:terminateCluster"), "nothing ended the cluster"
+    return execution
+
+
+def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish)
+    execution = run(definition, aws)
+    assert execution.status == "SUCCEEDED"
+    folder = "s3://StorageResults/runs/run-1"
+    cluster = execution.output.pop("cluster")
+    assert execution.output == {
+        "run": "run-1",
+        "images": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
+        "components": 3,
+        "variance_kept": 0.96,
+        "images_per_second": 12.5,
+        "report": f"{folder}/report.html",
+        "report_in_console": "https://eu-west-3.console.aws.amazon.com/s3/object/StorageResults?region=eu-west-3"
+        "&prefix=runs/run-1/report.html",
+        "features": f"{folder}/features/",
+        "pca": f"{folder}/pca/",
+        "manifest": f"{folder}/manifest.json",
+        "warnings": [],
+    }
+    nodes = Nodes("eu-west-3", ("m7g.xlarge", "m6g.xlarge"), 3)
+    assert cluster == {"minutes": cluster["minutes"], "nodes": 3, "usd": 0.01, "note": nodes.note}
+    assert 0 <= cluster["minutes"] < 1  # so a whole minute is charged
+    assert [name for name, _ in aws.calls] == [
+        "s3:listObjectsV2",
+        "elasticmapreduce:createCluster",
+        "elasticmapreduce:addStep",
+        "elasticmapreduce:terminateCluster",
+        "emr:describeCluster",
+        "s3:getObject",
+    ]
+    assert aws.clusters == []
+
+
+def test_the_step_is_the_jobs_command(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["2026/a.png"])
+    run(definition, aws, {"input_prefix": "2026/", "components": 200, "max_rejected": 0.1, "recompute": True})
+    (given,) = aws.named("elasticmapreduce:addStep")
+    words = given["Step"]["HadoopJarStep"]["Args"]
+    assert words[:3] == ["spark-submit", "--deploy-mode", "cluster"]
+    assert words[words.index("run") :] == [
+        *("run", "--input", "s3://StorageData/2026/", "--output", "s3://StorageResults"),
+        *("--weights", words[words.index("--weights") + 1], "--engine", "litert"),
+        *("--components", "200", "--max-rejected", "0.1", "--run-id", "run-1"),
+        *("--cluster", words[words.index("--cluster") + 1], "--recompute"),
+    ]
+    cluster = Cluster.from_json(words[words.index("--cluster") + 1])
+    assert cluster.nodes == Nodes("eu-west-3", ("m7g.xlarge", "m6g.xlarge"), 3)
+    assert abs((datetime.now(UTC) - cluster.started).total_seconds()) < 60
+    archives = [archive.split("#") for archive in words[words.index("--archives") + 1].split(",")]
+    assert [(Path(uri).suffix, name) for uri, name in archives] == [(".zip", "environment"), (".zip", "code")]
+    assert given["Step"]["ActionOnFailure"] == "TERMINATE_CLUSTER"
+
+
+def test_a_wrong_input_starts_nothing(definition: dict[str, Any]) -> None:
+    aws = Aws()
+    execution = run(definition, aws, {"component": 3})
+    assert (execution.status, execution.error) == ("FAILED", "InputIsWrong")
+    assert execution.cause.startswith('Unknown key "component".')
+    assert aws.calls == []
+
+
+@pytest.mark.parametrize("photos", [[], ["photos/notes.txt", "photos/apple/"], ["other/1.jpg"]])
+def test_without_images_no_cluster_starts(definition: dict[str, Any], photos: list[str]) -> None:
+    aws = Aws(photos=photos)
+    execution = run(definition, aws)
+    assert (execution.status, execution.error) == ("FAILED", "NoImages")
+    assert execution.cause.startswith("There is no image under s3://StorageData/photos/;")
+    assert not aws.named("elasticmapreduce:createCluster")
+    assert aws.named("sns:publish")
+
+
+@pytest.mark.parametrize("name", ["1.JPG", "1.jpeg", "1.Png", "1.webp"])
+def test_an_image_is_found_on_a_later_page_and_in_any_case(definition: dict[str, Any], name: str) -> None:
+    aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(250)] + [f"photos/z/{name}"])
+    assert run(definition, aws).status == "SUCCEEDED"
+    assert len(aws.named("s3:listObjectsV2")) == 3
+
+
+def test_an_empty_page_is_not_the_last_one(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["photos/1.jpg"])
+    pages = iter([{"IsTruncated": True, "KeyCount": 0}])
+    listed = aws._listObjectsV2
+    aws._listObjectsV2 = lambda given: next(pages, None) or listed(given)  # type: ignore[method-assign]  # a patch
+    assert run(definition, aws).status == "SUCCEEDED"
+    assert [given["StartAfter"] for given in aws.named("s3:listObjectsV2")] == ["photos/", "photos/"]
+
+
+def test_the_whole_bucket_can_be_the_input(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, photos=["1.jpg"])
+    assert run(definition, aws, {"input_prefix": ""}).status == "SUCCEEDED"
+
+
+def test_after_the_last_look_the_job_decides(definition: dict[str, Any]) -> None:
+    short = json.loads(json.dumps(definition).replace(f"$looks < {workflow._MAX_LOOKS}", "$looks < 2"))
+    aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(1000)])
+    run(short, aws)
+    assert (len(aws.named("s3:listObjectsV2")), len(aws.named("elasticmapreduce:createCluster"))) == (2, 1)
+
+
+def test_a_refused_cluster_is_requested_once(definition: dict[str, Any]) -> None:
+    aws = Aws(fails={"elasticmapreduce:createCluster": AwsError("ElasticMapReduce.ValidationException", "No quota.")})
+    execution = run(definition, aws)
+    assert (execution.error, execution.cause) == ("ClusterNotCreated", "No quota.")
+    assert len(aws.named("elasticmapreduce:createCluster")) == 1
+    assert not aws.named("elasticmapreduce:terminateCluster")
+
+
+def test_a_throttled_request_is_retried(definition: dict[str, Any]) -> None:
+    throttled = AwsError("ElasticMapReduce.ThrottlingException", "Rate exceeded")
+    aws = Aws(job=publish, fails_once={"elasticmapreduce:createCluster": throttled})
+    assert run(definition, aws).status == "SUCCEEDED"
+
+
+def test_the_cause_of_a_failed_job_is_its_own_reason_and_the_place_of_the_log(definition: dict[str, Any]) -> None:
+    aws = Aws(job=write_failure, fails={"elasticmapreduce:addStep": FAILED})
+    execution = run(definition, aws)
+    assert execution.error == "JobFailed"
+    assert execution.cause == (
+        "7 % of the images were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
+        "(the driver: containers/*/*_000001/stdout.gz). The cluster: 3 nodes for 0 min, about 0.01 USD."
+    )
+    (message,) = aws.named("sns:publish")
+    assert message["Message"] == f"JobFailed: {execution.cause}"
+    assert message["Subject"] == "fruits-dev: run-1 failed"
+
+
+def test_a_cluster_that_does_not_start_gives_emrs_reason(definition: dict[str, Any]) -> None:
+    aws = Aws(
+        fails={"elasticmapreduce:addStep": FAILED},
+        cluster_ended={"Code": "VALIDATION_ERROR", "Message": "The instance type is sold out."},
+    )
+    assert run(definition, aws).cause.startswith("The instance type is sold out. Logs: ")
+
+
+def test_a_step_that_fails_without_a_reason_gives_emrs_reason(definition: dict[str, Any]) -> None:
+    step = {"Reason": "Unknown Error.", "LogFile": "s3://StorageLogs/emr/j-NEW/steps/s-1/stderr.gz"}
+    aws = Aws(fails={"elasticmapreduce:addStep": FAILED}, step_ended=step)
+    assert run(definition, aws).cause.startswith(
+        "The job ended without giving a reason. Perhaps its driver was killed, or the node of the driver was lost. "
+        f"{step['LogFile']} Logs: "
+    )
+
+
+def test_a_job_that_takes_too_long_is_ended(definition: dict[str, Any]) -> None:
+    aws = Aws(fails={"elasticmapreduce:addStep": AwsError("States.Timeout", "")})
+    execution = run(definition, aws)
+    assert execution.error == "JobTookTooLong"
+    assert execution.cause.startswith("The job took longer than 6 h")
+
+
+def test_a_cluster_that_cannot_be_ended_after_success_raises_an_alarm_and_keeps_the_result(
+    definition: dict[str, Any],
+) -> None:
+    aws = Aws(job=publish, fails={"elasticmapreduce:terminateCluster": FAILED})
+    execution = run(definition, aws)
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["images"]["found"] == 4
+    assert execution.output["warnings"] == [
+        "The cluster j-NEW could not be terminated; the janitor was called. (It broke.)"
+    ]
+    assert [given["Input"] for given in aws.named("states:startExecution")] == [{"run": "run-1", "alarm": True}]
+    assert len(aws.named("elasticmapreduce:terminateCluster")) == 6
+
+
+def test_an_execution_ends_after_its_cluster(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, looks_until_ended=3)
+    execution = run(definition, aws)
+    assert (execution.status, execution.output["warnings"]) == ("SUCCEEDED", [])
+    assert [name for name, _ in aws.calls][-5:] == [*4 * ["emr:describeCluster"], "s3:getObject"]
+    assert execution.states.count("Wait for the cluster's end") == 3
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_cluster_that_does_not_end_is_left_to_the_janitor(definition: dict[str, Any], published: bool) -> None:
+    short = json.loads(json.dumps(definition).replace(f"$end_looks < {workflow._MAX_END_LOOKS}", "$end_looks < 4"))
+    aws = Aws(job=publish if published else write_failure, looks_until_ended=99)
+    if not published:
+        aws.fails["elasticmapreduce:addStep"] = FAILED
+    execution = run(short, aws)
+    warning = "The cluster j-NEW was told to terminate, but had not ended 10 minutes later; the janitor was called."
+    assert [given["Input"] for given in aws.named("states:startExecution")] == [{"run": "run-1", "alarm": True}]
+    if published:
+        assert execution.output["warnings"] == [warning]
+    else:
+        assert execution.cause.startswith("7 % of the images were rejected. ")
+        assert execution.cause.endswith(warning)
+
+
+def test_a_cluster_that_emr_does_not_describe_is_left_to_the_janitor(definition: dict[str, Any]) -> None:
+    aws = Aws(job=publish, fails={"emr:describeCluster": FAILED})
+    execution = run(definition, aws)
+    assert execution.output["warnings"] == ["The cluster j-NEW may not have ended; the janitor was called. (It broke.)"]
+    assert len(aws.named("states:startExecution")) == 1
+
+
+def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition: dict[str, Any]) -> None:
+    fails = dict.fromkeys(
+        ("elasticmapreduce:addStep", "elasticmapreduce:terminateCluster", "states:startExecution"), FAILED
+    )
+    execution = run(definition, Aws(job=write_failure, fails=fails))
+    assert execution.cause.startswith("7 % of the images were rejected. ")
+    assert execution.cause.endswith("could not be terminated; the janitor was called. (It broke.)")
+
+
+def test_a_published_run_succeeds_although_its_step_failed(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=publish, fails={"elasticmapreduce:addStep": FAILED}))
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["warnings"] == ["The run published its results. After that, an error occurred: It broke."]
+
+
+def test_the_summary_of_an_older_run_of_the_same_name_does_not_count(definition: dict[str, Any]) -> None:
+    aws = Aws(fails={"elasticmapreduce:addStep": FAILED})
+    publish(aws, "run-1", started=time.time() - 3600)
+    assert run(definition, aws).error == "JobFailed"
+
+
+def test_no_summary_is_no_run(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws())
+    assert execution.error == "NoSummary"
+    assert execution.cause.startswith("The job succeeded but wrote no summary.")
+
+
+def test_a_summary_that_cannot_be_read_loses_no_result(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=publish, fails={"s3:getObject": AwsError("S3.AccessDeniedException", "")}))
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["images"] is None
+    assert execution.output["warnings"] == [
+        "The state machine could not read the summary; the counts are in the manifest."
+    ]
+
+
+def test_an_unknown_price_is_null_and_says_why(synthesise: Synthesise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(prices.INSTANCES, ("eu-west-3", "m6g.xlarge"), prices.Price(None, "per hour", "not found"))
+    definition = synthesise(StageSettings(spot_nodes=4)).definition("Workflow")
+    output = run(definition, Aws(job=publish)).output["cluster"]
+    assert (output["nodes"], output["usd"]) == (7, None)
+    assert output["note"] == "No list price of m6g.xlarge in eu-west-3 is known."
+    failed = run(definition, Aws(job=write_failure, fails={"elasticmapreduce:addStep": FAILED}))
+    assert "The cluster: 7 nodes for" in failed.cause
+    assert failed.cause.endswith(" min, price unknown.")
+
+
+def test_random_weights_give_a_warning(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=lambda aws, name: publish(aws, name, weights="random")))
+    assert execution.output["warnings"] == [
+        "The weights are random: the features show that the job works, but they say nothing about fruit."
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("s3:listObjectsV2",),
+        ("elasticmapreduce:addStep", "s3:getObject"),
+        ("elasticmapreduce:addStep", "emr:describeCluster", "emr:listSteps", "s3:getObject"),
+        ("elasticmapreduce:addStep", "sns:publish"),
+    ],
+)
+def test_further_errors_do_not_hide_the_reason(definition: dict[str, Any], broken: tuple[str, ...]) -> None:
+    aws = Aws(fails=dict.fromkeys(broken, FAILED))
+    execution = run(definition, aws)
+    assert execution.status == "FAILED"
+    assert execution.cause.startswith("It broke.")
+    assert aws.clusters == []
+
+
+def test_every_task_has_a_time_out_below_the_state_machines(definition: dict[str, Any]) -> None:
+    limits = {name: state["TimeoutSeconds"] for name, state in states(definition) if state["Type"] == "Task"}
+    assert definition["TimeoutSeconds"] - limits.pop("Run job") >= 2 * sum(limits.values())
+
+
+def test_only_errors_that_started_nothing_are_retried(definition: dict[str, Any]) -> None:
+    (retry,) = definition["States"]["Create cluster"]["Retry"]
+    assert retry["ErrorEquals"] == ["ElasticMapReduce.ThrottlingException"]
+    assert "Retry" not in definition["States"]["Run job"]
+    assert not definition["States"]["Create cluster"]["Resource"].endswith(".sync")
+
+
+@pytest.mark.parametrize("machine", ["Workflow", "Janitor"])
+def test_the_definition_is_valid_and_matches_the_golden_file(dev: Synthesised, machine: str) -> None:
+    definition = dev.definition(machine)
+    assert Linter.validate(definition) == []
+    check(machine.lower(), definition)
+
+
+@pytest.mark.parametrize("hours", [1, 72])
+def test_the_longest_run_moves_every_time_out(synthesise: Synthesise, hours: int) -> None:
+    definition = synthesise(StageSettings(longest_run_hours=hours)).definition("Workflow")
+    assert definition["States"]["Run job"]["TimeoutSeconds"] == hours * 3600
+    assert definition["TimeoutSeconds"] == hours * 3600 + 2700

@@ -1,0 +1,184 @@
+import dataclasses
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_job import runs
+from spark_job.errors import RunError, UserError
+from spark_job.manifest import ClusterRecord, Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
+
+MANIFEST = Manifest(
+    run_id="one",
+    started="2026-11-22T05:00:00+00:00",
+    finished="2026-11-22T05:01:00+00:00",
+    input="photos",
+    output="results",
+    settings={"components": 0.95},
+    counts=Counts(found=10, featurised=7, reused=2, rejected=1),
+    rejected={"truncated": 1},
+    labels={"Äpfel": 9},
+    model=ModelRecord("litert", "imagenet", "0" * 64, "1" * 64, "1: ..."),
+    pca=PcaRecord(3, 0.95, False, 0.88, None, 9),
+    seconds={"features": 1.5},
+    images_per_second=7.0,
+    versions={"spark": "3.5.8"},
+    reused_from=None,
+)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return open_store(str(tmp_path / "results"))
+    return open_store(f"{request.getfixturevalue('s3')}/results")
+
+
+def test_a_manifest_survives_a_round_trip_through_json() -> None:
+    on_cluster = dataclasses.replace(
+        MANIFEST, cluster=ClusterRecord("eu-west-3", ["m7g.xlarge"], 3, 0, 23.4, None, "No list price is known.")
+    )
+    for manifest in (MANIFEST, on_cluster):
+        assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 30))
+def test_counts_add_up_only_when_every_image_is_accounted_for(a: int, b: int, c: int, found: int) -> None:
+    assert Counts(found, a, b, c).add_up == (a + b + c == found)
+
+
+def test_publishing_makes_the_run_the_latest(output: Store) -> None:
+    assert runs.latest(output) is None
+    folder = RunFolder(output, "one")
+    folder.claim(MANIFEST.started, "1" * 64)
+    assert runs.latest(output) is None
+    folder.publish(MANIFEST, "<html>")
+    assert runs.latest(output) == MANIFEST
+    assert output.read("runs/one/report.html").data == b"<html>"
+    assert json.loads(output.read("latest.json").data)["manifest"] == "runs/one/manifest.json"
+
+
+def test_an_id_can_be_claimed_once(output: Store) -> None:
+    RunFolder(output, "one").claim(MANIFEST.started, "1" * 64)
+    with pytest.raises(UserError, match="The run one exists already"):
+        RunFolder(output, "one").claim(MANIFEST.started, "1" * 64)
+    RunFolder(output, "two").claim(MANIFEST.started, "1" * 64)
+
+
+def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
+    wrong = dataclasses.replace(MANIFEST, counts=Counts(10, 7, 2, 0))
+    with pytest.raises(RunError, match="does not account for every image"):
+        RunFolder(output, "one").publish(wrong, "<html>")
+    assert runs.latest(output) is None
+    with pytest.raises(FileNotFoundError):
+        output.read("runs/one/manifest.json")
+
+
+def test_a_run_that_dies_between_manifest_and_pointer_is_not_the_latest(output: Store) -> None:
+    RunFolder(output, "one").publish(MANIFEST, "<html>")
+    output.write("runs/two/manifest.json", dataclasses.replace(MANIFEST, run_id="two").to_json().encode())
+    last = runs.latest(output)
+    assert last is not None
+    assert last.run_id == "one"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RunError("3 of 15 images were rejected."), "3 of 15 images were rejected."),
+        (ValueError("unexpected\nsecond line"), "The run failed: unexpected"),
+        (KeyboardInterrupt(), "Interrupted; nothing was published."),
+    ],
+)
+def test_a_run_that_fails_leaves_its_reason(output: Store, error: BaseException, reason: str) -> None:
+    folder = RunFolder(output, "one")
+    assert folder.failure is None
+    with pytest.raises(type(error)), folder.failure_left():
+        raise error
+    assert folder.failure == reason
+
+
+def test_a_reason_that_cannot_be_left_hides_no_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(RunError, match="the real reason"), RunFolder(open_store(str(tmp_path)), "one").failure_left():
+        raise RunError("the real reason")
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"manifest": 1}', b"\xff"])
+def test_a_damaged_pointer_is_reported(output: Store, damage: bytes) -> None:
+    output.write("latest.json", damage)
+    with pytest.raises(UserError, match="cannot be read"):
+        runs.latest(output)
+
+
+def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        RunFolder(open_store(str(tmp_path / "file")), "one").claim(MANIFEST.started, "1" * 64)
+
+
+def _manifest(run_id: str, minute: int) -> Manifest:
+    return dataclasses.replace(MANIFEST, run_id=run_id, started=f"2026-11-22T05:{minute:02d}:00+00:00")
+
+
+def test_a_run_that_started_earlier_does_not_replace_a_later_one(output: Store) -> None:
+    RunFolder(output, "late").publish(_manifest("late", 30), "")
+    RunFolder(output, "early").publish(_manifest("early", 10), "")
+    last = runs.latest(output)
+    assert last is not None
+    assert last.run_id == "late"
+    assert output.read("runs/early/manifest.json")  # the run is published, but it is not the latest
+    RunFolder(output, "later").publish(_manifest("later", 31), "")
+    last = runs.latest(output)
+    assert last is not None
+    assert last.run_id == "later"
+
+
+def test_of_many_at_once_the_one_that_started_last_wins(output: Store) -> None:
+    """All runs update the pointer at the same moment, in any order."""
+    minutes = [7, 3, 9, 1, 5, 8, 2, 6, 4, 0]
+    ready = threading.Barrier(len(minutes))
+
+    def publish_one(minute: int) -> None:
+        ready.wait()
+        RunFolder(output, f"run-{minute}").publish(_manifest(f"run-{minute}", minute), "")
+
+    for _ in range(3):
+        with ThreadPoolExecutor(len(minutes)) as pool:
+            list(pool.map(publish_one, minutes))
+        last = runs.latest(output)
+        assert last is not None
+        assert last.run_id == "run-9"
+        output.delete("latest.json")
+
+
+def test_processes_keep_out_of_each_others_way(tmp_path: Path) -> None:
+    code = """
+import sys
+from tests.spark.test_runs import _manifest
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
+for minute in map(int, sys.argv[2:]):
+    RunFolder(open_store(sys.argv[1]), f"run-{minute}").publish(_manifest(f"run-{minute}", minute), "")
+"""
+    halves = [[str(minute) for minute in range(start, 50, 3)] for start in range(3)]
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *half]) for half in halves]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    last = runs.latest(open_store(str(tmp_path)))
+    assert last is not None
+    assert last.run_id == "run-49"
+
+
+def test_a_damaged_pointer_can_be_replaced(output: Store) -> None:
+    output.write("latest.json", b"[]")
+    RunFolder(output, "one").publish(MANIFEST, "")
+    assert runs.latest(output) == MANIFEST

@@ -1,0 +1,379 @@
+"""A run is watched from outside: with files as a run writes them, with a real run, and with one that was killed."""
+
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from spark_job.errors import RunError, UserError
+from spark_job.manifest import Manifest
+from spark_job.progress import StageProgress
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
+from spark_job.storage.base import Store
+from spark_job.watch import Patience, Watched, choose, idle, watch
+from tests.s3_stand_in import StandIn
+from tests.spark.test_runs import MANIFEST, output
+
+__all__ = ["output"]
+ROOT = Path(__file__).parents[2]
+SOON = 0.05
+
+
+def _ago(**time: float) -> str:
+    return (datetime.now(UTC) - timedelta(**time)).isoformat()
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def watched(clock: Clock) -> Watched:
+    """A run that began to be watched before it started."""
+    watched = Watched(Patience(silent=180, standing=300), clock)
+    watched.read(None)
+    return watched
+
+
+def _features(done: int, number: int = 0) -> bytes:
+    """Return what a run writes; another number is another write."""
+    return StageProgress("features", done, 1000, 10.0 + number).to_json().encode()
+
+
+def test_a_run_that_has_not_started_is_waited_for_without_a_warning(watched: Watched, clock: Clock) -> None:
+    clock.seconds += 3600
+    watched.read(None)
+    assert watched.is_waiting
+    assert watched.warning() is None
+    assert (watched.now().stage, watched.now().seconds) == ("waiting", 3600)
+
+
+def test_the_time_of_a_stage_goes_on_between_two_writes(watched: Watched, clock: Clock) -> None:
+    watched.read(_features(100))
+    assert str(watched.now()) == "100 of 1,000, 10 images/s, 1 min 30 s left"
+    clock.seconds += 10
+    assert str(watched.now()) == "100 of 1,000, 5 images/s, 3 min 00 s left"
+    watched.read(_features(100))  # the same content
+    assert watched.now().seconds == 20
+
+
+def test_a_driver_that_writes_nothing_may_have_died(watched: Watched, clock: Clock) -> None:
+    watched.read(_features(100))
+    clock.seconds += 179
+    assert watched.warning() is None
+    clock.seconds += 1
+    assert "written nothing for 3 min 00 s. Its driver may have died" in (watched.warning() or "")
+    clock.seconds += 179
+    assert watched.warning() is None  # said once until the time has doubled
+    clock.seconds += 1
+    assert "written nothing for 6 min 00 s" in (watched.warning() or "")
+    watched.read(_features(101))
+    assert watched.warning() is None
+    clock.seconds += 180
+    assert "written nothing for 3 min 00 s" in (watched.warning() or "")
+
+
+def test_a_driver_that_writes_while_no_image_is_finished_stands(watched: Watched, clock: Clock) -> None:
+    for number in range(15):
+        watched.read(_features(100, number))
+        assert watched.warning() is None
+        clock.seconds += 20
+    assert "No task has finished for 5 min 00 s, but the driver is alive" in (watched.warning() or "")
+    watched.read(_features(101))
+    assert watched.warning() is None
+
+
+@pytest.mark.parametrize(
+    "progress", [StageProgress("pca"), StageProgress("features", 1000, 1000)], ids=["no images", "all images done"]
+)
+def test_only_images_can_stand(watched: Watched, clock: Clock, progress: StageProgress) -> None:
+    """Other work, such as the copying of reused features, is not counted."""
+    for second in range(0, 3600, 20):
+        watched.read(dataclasses.replace(progress, seconds=float(second)).to_json().encode())
+        assert watched.warning() is None
+        clock.seconds += 20
+
+
+def test_only_the_first_look_uses_the_time_in_the_file(clock: Clock) -> None:
+    late, early = Watched(clock=clock), Watched(clock=clock)
+    old = StageProgress("features", 1, 2, 5.0).to_json(_ago(minutes=10)).encode()
+    late.read(old)
+    assert "written nothing for 10 min" in (late.warning() or "")
+    assert late.now().seconds == pytest.approx(605, abs=5)
+    early.read(None)
+    early.read(old)  # it was not there before, so the cluster's clock is wrong
+    assert early.warning() is None
+    ahead = Watched(clock=clock)
+    ahead.read(StageProgress("features", 1, 2, 5.0).to_json(_ago(minutes=-10)).encode())
+    assert ahead.now().seconds == 5
+
+
+def test_a_run_that_died_before_its_first_write_is_noticed(clock: Clock) -> None:
+    watched = Watched(clock=clock)
+    watched.read(None, started=_ago(hours=1))
+    assert watched.now().stage == "starting"
+    assert "written nothing for 1 h 00 min" in (watched.warning() or "")
+
+
+def test_the_newest_run_in_progress_is_chosen(output: Store) -> None:
+    started = {"old": _ago(hours=73), "first": _ago(hours=3), "newest": _ago(hours=2)}
+    started |= {"published": _ago(hours=1), "failed": _ago(minutes=1)}
+    for run_id, when in started.items():
+        RunFolder(output, run_id).claim(when, "1" * 64)
+    RunFolder(output, "published").publish(dataclasses.replace(MANIFEST, run_id="published"), "")
+    RunFolder(output, "failed").leave_failure("because")
+    assert choose(output, None) == RunFolder(output, "newest")
+    assert choose(output, "first") == RunFolder(output, "first")
+    assert choose(output, "later") == RunFolder(output, "later")
+    for run_id in ("newest", "first"):
+        RunFolder(output, run_id).leave_failure("because")
+    assert choose(output, None) is None
+    assert "No run is in progress. The latest published run is published." in idle(output)
+
+
+def test_an_output_without_runs_is_an_error(output: Store) -> None:
+    output.write("latest.txt", b"")  # creates the folder
+    assert choose(output, None) is None
+    with pytest.raises(UserError, match=r"There is no run in .* give its --run-id"):
+        idle(output)
+    with pytest.raises(UserError, match="run-id is 'a/b'"):
+        choose(output, "a/b")
+
+
+def test_an_output_that_does_not_exist_is_an_error(tmp_path: Path, s3: str) -> None:
+    (tmp_path / "file").touch()
+    for uri in (str(tmp_path / "none"), str(tmp_path / "file"), f"{s3}-none/results"):
+        with pytest.raises(UserError, match="There is no output"):
+            choose(open_store(uri), "one")
+
+
+def _terminal() -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=100, force_terminal=True), out
+
+
+def _wait(condition: Callable[[], object], alive: Callable[[], bool] = lambda: True) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        assert alive()
+        time.sleep(0.01)
+    raise AssertionError("the condition was not met within 30 s")
+
+
+@contextmanager
+def _watching(folder: RunFolder, console: Console, **options: Any) -> "Iterator[Future[Manifest]]":
+    """Watch a run in a thread. If the block fails, the watch ends too."""
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(watch, folder, console, read_seconds=SOON, **options)
+        try:
+            yield result
+        except BaseException:
+            folder.leave_failure("the test failed")
+            raise
+
+
+def test_a_run_is_watched_from_before_its_start_until_it_is_published(output: Store) -> None:
+    console, out = _terminal()
+    folder = RunFolder(output, "one")
+    manifest = dataclasses.replace(MANIFEST, seconds={"plan": 1.5, "features": 72.0})
+    with _watching(folder, console) as result:
+        _wait(lambda: "The run one has not started yet" in out.getvalue())
+        folder.claim(_ago(), "1" * 64)
+        _wait(lambda: "starting" in out.getvalue())
+        folder.write_progress(StageProgress("features", 250_000, 1_000_000, 5000.0, {"plan": 1.5}).to_json())
+        _wait(lambda: "250,000 of 1,000,000, 50 images/s, 4 h 10 min left" in out.getvalue())
+        folder.write_progress(StageProgress("pca", seconds=3600, finished={"plan": 1.5, "features": 72.0}).to_json())
+        _wait(lambda: "1 h 00 min so far" in out.getvalue())
+        assert not result.done()
+        folder.publish(manifest, "<html>")
+        assert result.result(30) == manifest
+    assert out.getvalue().count("1 min 12 s\n") == 1  # the stage `features` has ended
+
+
+def test_a_run_that_failed_ends_the_watch_with_its_reason(output: Store) -> None:
+    folder = RunFolder(output, "one")
+    folder.leave_failure("fruits: 3 of 15 images were rejected.")
+    with pytest.raises(RunError, match=r"^The run one failed\. It said: 3 of 15 images were rejected\.$"):
+        watch(folder, _terminal()[0], read_seconds=SOON)
+
+
+def test_a_published_run_is_a_result_whatever_else_its_folder_has(output: Store) -> None:
+    """A second run with the same id may leave a failure on a cluster."""
+    folder = RunFolder(output, "one")
+    folder.write_progress(StageProgress("features", 1, 10).to_json())
+    folder.leave_failure("The run one exists already.")
+    folder.publish(MANIFEST, "")
+    assert watch(folder, _terminal()[0], read_seconds=SOON) == MANIFEST
+
+
+def test_a_manifest_of_another_version_is_reported(output: Store) -> None:
+    output.write("runs/one/manifest.json", b'{"run_id": "one"}')
+    with pytest.raises(UserError, match=r"The run one is published, but .*manifest.json cannot be read"):
+        watch(RunFolder(output, "one"), _terminal()[0], read_seconds=SOON)
+
+
+@pytest.mark.parametrize("name", ["_progress.json", "_failed.json"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}"])
+def test_a_file_of_another_version_is_reported(output: Store, name: str, content: bytes) -> None:
+    output.write(f"runs/one/{name}", content)
+    with pytest.raises(UserError, match=r"run one has written about itself .* cannot be read"):
+        watch(RunFolder(output, "one"), _terminal()[0], read_seconds=SOON)
+
+
+def test_a_lost_connection_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spark_job.storage.s3._PAUSES", (0.01,))
+    for name, value in {"ACCESS_KEY_ID": "t", "SECRET_ACCESS_KEY": "t", "REGION": "eu-west-3"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    s3 = StandIn()
+    with s3.serve() as url:
+        port = int(url.rpartition(":")[2])
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        folder = RunFolder(open_store(f"s3://lost-{port}"), "one")
+        folder.write_progress(StageProgress("features", 1, 10).to_json())
+    console, out = _terminal()
+    with _watching(folder, console) as result:
+        _wait(lambda: "Trying again." in out.getvalue(), lambda: not result.done())
+        s3.stop = threading.Event()
+        with s3.serve(port):
+            _wait(lambda: "1 of 10" in out.getvalue())
+            folder.publish(MANIFEST, "")
+            assert result.result(30) == MANIFEST
+
+
+def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-X", "importtime", "-m", "spark_job", "watch", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def _said(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    return [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+
+
+def test_the_command_has_an_exit_code_and_a_sentence_for_each_end(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    RunFolder(store, "failed").leave_failure("It broke.")
+    done = _command("--output", str(tmp_path), "--run-id", "failed")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert _said(done)[-1] == "fruits: The run failed failed. It said: It broke."
+
+    done = _command("--output", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert _said(done)[-1].startswith(f"fruits: There is no run in {tmp_path}.")
+
+    RunFolder(store, "one").publish(MANIFEST, "")
+    done = _command("--output", str(tmp_path), "--run-id", "one")
+    assert done.returncode == 0
+    assert _said(done) == ["run        one", "features   1.5 s"]
+    assert done.stdout.startswith("run       one\nimages    10 found = ")
+
+    done = _command("--output", str(tmp_path))
+    assert (done.returncode, _said(done)) == (0, [])
+    assert done.stdout.startswith("No run is in progress. The latest published run is one.")
+    assert "pyarrow" in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.endswith((" pyspark", " tensorflow", " keras"))]
+
+
+def test_an_interrupted_watch_does_not_pretend_to_be_the_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spark_job", "watch", "--output", str(tmp_path), "--run-id", "later"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "has not started yet" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "fruits: Interrupted; the run later is not affected.\n"
+    assert process.returncode == 1
+
+
+@pytest.fixture
+def slow_run(tmp_path: Path, model_file: str) -> "Callable[[StandIn, str, str], subprocess.Popen[str]]":
+    """A function that starts a run on 60 photos in a slow S3, with an output that exists."""
+    (tmp_path / "results").mkdir()
+
+    def start(s3: StandIn, url: str, run_id: str) -> "subprocess.Popen[str]":
+        for number in range(60):
+            photo = io.BytesIO()
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)).save(photo, "JPEG")
+            s3.put(f"photos/{number % 2}/{number}.jpg", photo.getvalue())
+        variables = {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "eu-west-3"}
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "spark_job", "run", "--input", "s3://photos"),
+                *("--output", str(tmp_path / "results"), "--weights", model_file),
+                *("--components", "2", "--run-id", run_id),
+            ],
+            cwd=ROOT,
+            env=os.environ | variables | keys,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def test_a_real_run_is_watched_until_it_is_published(
+    slow_run: "Callable[[StandIn, str, str], subprocess.Popen[str]]", tmp_path: Path
+) -> None:
+    s3 = StandIn(delay=0.05)
+    console, out = _terminal()
+    folder = RunFolder(open_store(str(tmp_path / "results")), "one")
+    with s3.serve() as url, slow_run(s3, url, "one") as process, _watching(folder, console) as result:
+        made = result.result(120)
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+    assert made.counts.featurised == 60
+    assert "s so far" in out.getvalue()  # the run writes its first stage, and the next one 20 s later
+    assert folder.progress is not None  # it stays, but the manifest is what counts
+    shown = out.getvalue()
+    assert all(f"{line.split()[0]:<10} " in shown for line in errors.splitlines())
+
+
+def test_a_killed_driver_is_noticed(
+    slow_run: "Callable[[StandIn, str, str], subprocess.Popen[str]]", tmp_path: Path
+) -> None:
+    s3 = StandIn(delay=2)
+    console, out = _terminal()
+    store = open_store(str(tmp_path / "results"))
+    folder = RunFolder(store, "killed")
+    with s3.serve() as url, slow_run(s3, url, "killed") as process:
+        _wait(lambda: folder.progress, lambda: process.poll() is None)
+        assert choose(store, None) == folder
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    with _watching(folder, console, patience=Patience(silent=2)) as result:
+        _wait(lambda: "Its driver may have died." in out.getvalue())
+        assert not result.done()
+        folder.leave_failure("the test ends the watch")
+        with pytest.raises(RunError, match="the test ends the watch"):
+            result.result(30)

@@ -1,0 +1,31 @@
+"""The package as pip installs it: its command, its version and the tool that builds it."""
+
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from spark_job import __version__, cli
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_build_tool_has_the_version_of_the_lock_file() -> None:
+    (build_tool,) = PROJECT["build-system"]["requires"]
+    assert f"\n{build_tool} ;" in (ROOT / "requirements.lock").read_text()
+
+
+def test_the_command_is_installed_and_is_the_one_of_the_module(tmp_path: Path) -> None:
+    (entry_point,) = metadata.entry_points(group="console_scripts", name="fruits")
+    assert entry_point.load() is cli.main
+    command = Path(sys.executable).with_name("fruits")
+    for line in ([command], [sys.executable, "-m", "spark_job"]):
+        done = subprocess.run([*line, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == f"fruits {__version__}\n"
+
+
+def test_files_that_are_no_modules_are_package_data() -> None:
+    others = {file.suffix for file in (ROOT / "spark_job").rglob("*.*") if file.suffix not in (".py", ".pyc")}
+    assert {f"*{suffix}" for suffix in others} == set(PROJECT["tool"]["setuptools"]["package-data"]["*"])
