@@ -51,7 +51,7 @@ def main() -> None:
             finished = _finished(output)
             wall, made = run_job(str(folder), output, model)
             assert made.counts.reused == finished, (made.counts, finished)
-            assert made.counts.found == made.counts.featurised + finished == options.images
+            assert made.counts.found == made.counts.computed + finished == options.images
             expected = whole - features * finished / options.images
             ratios.append(wall / expected)
             print(

@@ -68,7 +68,7 @@ def check(job: Job, images: int, *, published: bool) -> None:
         assert not manifest.exists(), "a run without a driver has published a result"
         return
     counts = json.loads(manifest.read_text())["counts"]
-    assert counts == {"found": images, "featurised": images, "reused": 0, "rejected": 0}, counts
+    assert counts == {"found": images, "computed": images, "reused": 0, "rejected": 0}, counts
     for table in ("features", "pca"):
         paths = pq.read_table(job.run / table, columns=["path"])["path"].to_pylist()
         assert len(paths) == len(set(paths)) == images, (table, len(paths), len(set(paths)))

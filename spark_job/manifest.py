@@ -10,17 +10,17 @@ from spark_job.settings import Engine
 
 @dataclass(frozen=True)
 class Counts:
-    """The number of images, in total and by outcome: ``found == featurised + reused + rejected``."""
+    """The number of images, in total and by outcome: ``found == computed + reused + rejected``."""
 
     found: int
-    featurised: int
+    computed: int
     reused: int
     rejected: int
 
     @property
     def add_up(self) -> bool:
         """Whether the outcomes account for every image."""
-        return self.found == self.featurised + self.reused + self.rejected
+        return self.found == self.computed + self.reused + self.rejected
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class PcaRecord:
-    """The number of components, the share of the variance that they keep, and the agreement of labels.
+    """The number of components, the share of the variance that they keep, and the 1-NN accuracy.
 
-    An agreement is the share of the sampled images whose nearest other image has the same label (leave-one-out 1-NN,
+    The accuracy is the share of the sampled images whose nearest other image has the same label (leave-one-out 1-NN,
     Euclidean), before and after PCA. It is None if there are fewer than two labels or images.
     """
 
     components: int
     variance_kept: float
     standardized: bool
-    agreement_features: float | None
-    agreement_components: float | None
-    agreement_sample: int
+    one_nn_accuracy_features: float | None
+    one_nn_accuracy_components: float | None
+    one_nn_sample: int
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def agreement(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | None:
-    """Return the agreement of labels: the share of rows whose nearest other row has the same label.
+def one_nn_accuracy(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | None:
+    """Return the 1-NN accuracy of labels: the share of rows whose nearest other row has the same label.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def run(
             input=source.uri,
             output=output.uri,
             settings=asdict(settings),
-            counts=Counts(todo.found, reduced.featurised, reduced.reused, sum(rejected.values())),
+            counts=Counts(todo.found, reduced.computed, reduced.reused, sum(rejected.values())),
             rejected=rejected,
             labels=reduced.labels,
             model=model.record,
@@ -156,7 +156,7 @@ class _Reduced:
     points: list[Point]
     examples: list[page.RejectedImage]
     labels: dict[str, int]
-    featurised: int
+    computed: int
     reused: int
 
 
@@ -186,9 +186,9 @@ def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaReco
         components=fitted.k,
         variance_kept=fitted.variance_kept,
         standardized=settings.standardize,
-        agreement_features=drawn.agreement_features,
-        agreement_components=drawn.agreement_components,
-        agreement_sample=len(drawn.paths),
+        one_nn_accuracy_features=drawn.one_nn_accuracy_features,
+        one_nn_accuracy_components=drawn.one_nn_accuracy_components,
+        one_nn_sample=len(drawn.paths),
     )
 
 

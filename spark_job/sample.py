@@ -14,7 +14,7 @@ from pyspark.broadcast import Broadcast
 
 from spark_job import tables
 from spark_job.moments import FittedPca
-from spark_job.neighbours import agreement
+from spark_job.neighbours import one_nn_accuracy
 from spark_job.network.images import RejectedImageError, thumbnail
 from spark_job.report.map import Point
 from spark_job.storage.base import Store
@@ -34,14 +34,14 @@ class Sample:
     projected: NDArray[np.float32]
 
     @property
-    def agreement_features(self) -> float | None:
-        """The agreement of labels before PCA, see :func:`spark_job.neighbours.agreement`."""
-        return agreement(self.features, self.labels)
+    def one_nn_accuracy_features(self) -> float | None:
+        """The 1-NN accuracy of labels before PCA, see :func:`spark_job.neighbours.one_nn_accuracy`."""
+        return one_nn_accuracy(self.features, self.labels)
 
     @property
-    def agreement_components(self) -> float | None:
-        """The agreement of labels after PCA."""
-        return agreement(self.projected, self.labels)
+    def one_nn_accuracy_components(self) -> float | None:
+        """The 1-NN accuracy of labels after PCA."""
+        return one_nn_accuracy(self.projected, self.labels)
 
     def points(self, source: Store) -> list[Point]:
         """Return the sample on the first two components. Up to 60 points have thumbnails, spread over the labels."""

@@ -61,7 +61,7 @@ def render(
         stages=stages(manifest.seconds),
         reasons=bars(manifest.rejected),
         rejected=rejected,
-        chance=agreement_by_chance(images),
+        chance=accuracy_by_chance(images),
         run_path=f"{manifest.output.rstrip('/')}/{RUNS}/{manifest.run_id}",
     )
 
@@ -70,7 +70,7 @@ def _seconds_between(started: str, finished: str) -> float:
     return (datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds()
 
 
-def agreement_by_chance(labels: Mapping[str, int]) -> float | None:
+def accuracy_by_chance(labels: Mapping[str, int]) -> float | None:
     """Return the probability that two different images picked at random have the same label."""
     images = sum(labels.values())
     if images < 2:

@@ -14,7 +14,7 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     counts, pca = manifest.counts, manifest.pca
     lines = {
         "run": manifest.run_id,
-        "images": f"{counts.found:,} found = {counts.featurised:,} featurised + {counts.reused:,} reused "
+        "images": f"{counts.found:,} found = {counts.computed:,} computed + {counts.reused:,} reused "
         f"+ {counts.rejected:,} rejected",
     }
     if manifest.reused:
@@ -24,13 +24,15 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     if manifest.retries:
         lines["retries"] = f"{manifest.retries:,} reads were repeated"
     lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"
-    if pca.agreement_features is not None and pca.agreement_components is not None:
-        lines["1-NN"] = f"{pca.agreement_features:.1%} agree on features, {pca.agreement_components:.1%} after PCA"
+    if pca.one_nn_accuracy_features is not None and pca.one_nn_accuracy_components is not None:
+        lines["1-NN"] = (
+            f"{pca.one_nn_accuracy_features:.1%} on features, {pca.one_nn_accuracy_components:.1%} after PCA"
+        )
     lines["time"] = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in manifest.seconds.items())
     if cluster := manifest.cluster:
         price = "price unknown" if cluster.usd is None else f"about {cluster.usd:,.2f} USD"
         lines["cluster"] = f"{duration(60 * cluster.minutes)} so far, {cluster.nodes:,} nodes, {price}"
-    if counts.featurised:
+    if counts.computed:
         lines["speed"] = f"{manifest.images_per_second:,.0f} images/s"
     meaning = " (random: the features mean nothing)" if manifest.model.meaningless else ""
     lines["weights"] = f"{manifest.model.weights}, on {manifest.model.engine}{meaning}"

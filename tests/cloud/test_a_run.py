@@ -68,7 +68,7 @@ def test_a_run_succeeds_and_its_output_is_the_summary(dev: Deployed, first: Exec
     assert (first.status, first.cause) == ("SUCCEEDED", "")
     assert first.output["images"] == {
         "found": len(photos),
-        "featurised": len(photos) - 2,
+        "computed": len(photos) - 2,
         "reused": 0,
         "rejected": 2,
     }
@@ -89,7 +89,7 @@ def test_the_output_and_the_report_say_what_the_cluster_costs(dev: Deployed, fir
 
 def test_any_reader_can_read_the_results(dev: Deployed, first: Execution, photos: list[str]) -> None:
     features, pca, rejected = (table(dev, "first", name) for name in ("features", "pca", "rejected"))
-    assert len(features) == len(pca) == first.output["images"]["featurised"]
+    assert len(features) == len(pca) == first.output["images"]["computed"]
     assert all(len(row["features"]) == 1280 for row in features)  # type: ignore[arg-type]  # a column may be anything
     assert all(len(row["pca"]) == first.output["components"] for row in pca)  # type: ignore[arg-type]  # likewise
     assert sorted(str(row["path"]) for row in features + rejected) == sorted(
@@ -188,7 +188,7 @@ def test_a_second_run_computes_new_photos_and_drops_deleted_ones(
     second = dev.run({"max_rejected": 0.2}, "second")
     found = first.output["images"]
     assert second.status == "SUCCEEDED", second.cause
-    assert second.output["images"] == {**found, "featurised": 1, "reused": found["featurised"] - 1}
+    assert second.output["images"] == {**found, "computed": 1, "reused": found["computed"] - 1}
     paths = {f"photos/{row['path']}" for name in ("features", "pca") for row in table(dev, "second", name)}
     assert _ADDED in paths
     assert _DELETED not in paths

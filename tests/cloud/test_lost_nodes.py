@@ -51,7 +51,7 @@ def test_a_lost_node(dev: Deployed, ended: dict[str, Ended], kind: str, fault_ro
 def check_every_photo_counts_once(dev: Deployed, execution: Execution) -> None:
     images = execution.output["images"]
     photos = [key.removeprefix("many/") for key in dev.keys(dev.data, "many/")]
-    assert images["found"] == images["featurised"] + images["rejected"] == len(photos)
+    assert images["found"] == images["computed"] + images["rejected"] == len(photos)
     paths = [
         path
         for table in ("features", "rejected")

@@ -37,7 +37,7 @@ _MANIFEST = Manifest(
     input="s3://data/photos/",
     output="s3://results",
     settings={"components": 0.95},
-    counts=Counts(found=4, featurised=2, reused=1, rejected=1),
+    counts=Counts(found=4, computed=2, reused=1, rejected=1),
     rejected={"NotAnImage": 1},
     labels={"l'été": 2, 'a "b"': 1},
     model=ModelRecord("litert", "imagenet", "ab", "cd", "1"),

@@ -29,7 +29,7 @@ def publish(aws: Aws, run: str, started: float | None = None, weights: str = "im
     """Write what a successful job writes."""
     summary = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started or time.time() + 1)),
-        "counts": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
+        "counts": {"found": 4, "computed": 2, "reused": 1, "rejected": 1},
         "pca": {"components": 3, "variance_kept": 0.96},
         "images_per_second": 12.5,
         "model": {"weights": weights},
@@ -57,7 +57,7 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
     cluster = execution.output.pop("cluster")
     assert execution.output == {
         "run": "run-1",
-        "images": {"found": 4, "featurised": 2, "reused": 1, "rejected": 1},
+        "images": {"found": 4, "computed": 2, "reused": 1, "rejected": 1},
         "components": 3,
         "variance_kept": 0.96,
         "images_per_second": 12.5,

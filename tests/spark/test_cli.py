@@ -47,7 +47,7 @@ def test_run_shows_its_stages_and_ends_with_a_summary(tmp_path: Path, model_file
     stages = [line.split()[0] for line in done.stderr.splitlines()]
     assert stages == ["model", "spark", "plan", "features", "pca", "projection", "report"]
     summary = {line[:10].strip(): line[10:] for line in done.stdout.splitlines()}
-    assert summary["images"] == "34 found = 32 featurised + 0 reused + 2 rejected"
+    assert summary["images"] == "34 found = 32 computed + 0 reused + 2 rejected"
     assert summary["rejected"] == "1 truncated, 1 unsupported"
     assert summary["PCA"].startswith("5 components keep ")
     assert "the features mean nothing" in summary["weights"]

@@ -100,7 +100,7 @@ def test_a_killed_worker_fails_a_task_attempt_and_not_the_run(job: Job) -> None:
     assert process.returncode == 0, errors
     made = job.latest()
     assert made is not None
-    assert (made.run_id, made.counts.featurised) == ("one", 12)
+    assert (made.run_id, made.counts.computed) == ("one", 12)
 
 
 def test_a_killed_driver_leaves_the_last_run_and_the_next_run_finishes(job: Job) -> None:

@@ -180,7 +180,7 @@ def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, model_file: str) -> 
         )
     assert done.returncode == 0, done.stderr
     made = Manifest.from_json((tmp_path / "runs" / "one" / "manifest.json").read_text())
-    assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (40, 38, 2)
+    assert (made.counts.found, made.counts.computed, made.counts.rejected) == (40, 38, 2)
     assert made.rejected == {"denied": 1, "missing": 1}
     assert made.retries == 10
     assert "10 reads were repeated" in done.stdout

@@ -65,7 +65,7 @@ def test_a_network_of_another_size_works_in_a_run(
 ) -> None:
     results = tmp_path / "results"
     made = _run(photos, results, TINY)
-    assert made.counts.featurised == 32
+    assert made.counts.computed == 32
     assert made.model.preprocessing == TINY.preprocessing
     assert made.model.preprocessing.endswith("to 32x32, x / 255")
     features = pd.read_parquet(results / "runs" / made.run_id / "features")["features"]

@@ -67,7 +67,7 @@ def test_metadata_reaches_no_output(run_job: Callable[..., Manifest], tmp_path: 
     uploaded = b"".join(file.read_bytes() for file in (tmp_path / "photos").rglob("*.*"))
     assert all(secret in uploaded for secret in SECRETS)
     made = run_job()
-    assert (made.counts.featurised, made.counts.rejected) == (6, 2)
+    assert (made.counts.computed, made.counts.rejected) == (6, 2)
     found = list(_output_bytes(tmp_path / "results"))
     assert any(name.endswith("#features") and len(data) > 5000 for name, data in found)
     assert any(b"Pear/cut.jpg" in data for name, data in found if name.endswith("#path"))
@@ -83,7 +83,7 @@ def test_an_erased_photo_leaves_nothing(run_job: Callable[..., Manifest], tmp_pa
     gone = np.array(pq.read_table(results / "runs/before/features").sort_by("path")["features"][3].as_py(), np.float32)
     (photos / "3-of-somebody.jpg").unlink()
     made = run_job(run_id="after")
-    assert (made.counts.reused, made.counts.featurised) == (5, 0)
+    assert (made.counts.reused, made.counts.computed) == (5, 0)
 
     def traces(where: Path) -> list[str]:
         marks = (b"3-of-somebody", gone.tobytes())

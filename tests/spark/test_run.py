@@ -82,12 +82,12 @@ def test_a_run_on_real_photos(spark: SparkSession, real_photos: Path, real_weigh
     made = run(Settings(str(training), str(results), weights=str(real_weights), components=100), _silent())
     folder = results / "runs" / made.run_id
 
-    assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (1320, 1320, 0)
+    assert (made.counts.found, made.counts.computed, made.counts.rejected) == (1320, 1320, 0)
     assert (len(made.labels), set(made.labels.values())) == (33, {40})
     assert made.pca.components == 100
     assert 0.8 < made.pca.variance_kept < 0.95
-    assert made.pca.agreement_components is not None
-    assert made.pca.agreement_components > 0.95
+    assert made.pca.one_nn_accuracy_components is not None
+    assert made.pca.one_nn_accuracy_components > 0.95
     assert runs.latest(open_store(str(results))) == made
     assert "Apple Golden 1" in (folder / "report.html").read_text()
 
@@ -125,8 +125,8 @@ def test_a_second_run_computes_only_what_is_new(run_job: Run, photos: Path, resu
     _write(photos / "Kiwi" / "new.png", seed=100)
     second = run_job()
 
-    assert (first.counts.featurised, first.counts.reused, first.reused_from) == (12, 0, None)
-    assert (second.counts.found, second.counts.featurised, second.counts.reused) == (12, 2, 10)
+    assert (first.counts.computed, first.counts.reused, first.reused_from) == (12, 0, None)
+    assert (second.counts.found, second.counts.computed, second.counts.reused) == (12, 2, 10)
     assert second.reused_from == first.run_id
     assert second.reused == {first.run_id: 10}
     before, after = _features(results, first), _features(results, second)
@@ -140,7 +140,7 @@ def test_a_second_run_computes_only_what_is_new(run_job: Run, photos: Path, resu
 
 def test_a_run_without_new_photos_gives_the_same_result(run_job: Run, results: Path) -> None:
     first, second = run_job(), run_job()
-    assert (second.counts.featurised, second.counts.reused) == (0, 12)
+    assert (second.counts.computed, second.counts.reused) == (0, 12)
     for table in ("features", "pca"):
         one, other = (
             pd.read_parquet(results / "runs" / made.run_id / table).sort_values("path", ignore_index=True)
@@ -157,14 +157,14 @@ def test_other_weights_or_recompute_reuse_nothing(run_job: Run, model: CompiledN
     other = tmp_path / "other.zip"
     other.write_bytes(dataclasses.replace(model, payload=model.payload + b"\0").to_bytes())
     made = run_job(weights=str(other))
-    assert (made.counts.featurised, made.reused_from) == (12, None)
+    assert (made.counts.computed, made.reused_from) == (12, None)
 
 
 def test_rows_of_another_schema_are_not_reused(run_job: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run_job()
     monkeypatch.setattr(tables, "FEATURES_SCHEMA_VERSION", 2)
     second = run_job()
-    assert (second.counts.featurised, second.counts.reused, second.reused_from) == (12, 0, None)
+    assert (second.counts.computed, second.counts.reused, second.reused_from) == (12, 0, None)
     assert run_job().counts.reused == 12
 
 
@@ -180,7 +180,7 @@ def test_a_run_takes_over_what_a_dead_run_computed(run_job: Run, photos: Path, r
     (photos / "Pear" / "0.jpg").unlink()
     _write(photos / "Kiwi" / "new.jpg", seed=100)
     made = run_job()
-    assert (made.counts.found, made.counts.featurised, made.counts.reused) == (12, 1, 11)
+    assert (made.counts.found, made.counts.computed, made.counts.reused) == (12, 1, 11)
     assert made.reused == {"dead": 11}
     assert "Pear/0.jpg" not in _features(results, made).index
     assert run_job().reused == {made.run_id: 12}
@@ -195,7 +195,7 @@ def test_a_photo_that_a_published_and_a_dead_run_have_counts_once(run_job: Run, 
     (results / runs.LATEST).write_bytes(pointer)
     assert runs.latest(open_store(str(results))) == first
     made = run_job()
-    assert (made.counts.featurised, made.reused) == (0, {"1-published": 12, "2-dead": 1})
+    assert (made.counts.computed, made.reused) == (0, {"1-published": 12, "2-dead": 1})
     assert _features(results, made).index.is_unique
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_died_before_it_wrote_a_table_is_no_obstacle(run_job: Run, re
     run_job(run_id="dead")
     _kill(results, "dead")
     shutil.rmtree(results / "runs" / "dead" / runs.FEATURES)
-    assert run_job().counts.featurised == 12
+    assert run_job().counts.computed == 12
 
 
 @pytest.mark.parametrize(("marker", "reused"), [(b'{"run_id": "first"}', 12), (b"damaged", 0), (None, 0)])
@@ -235,7 +235,7 @@ def test_a_run_that_loses_photos_is_not_published(
     for number in range(4):
         _write(photos / "Kiwi" / f"{number}.jpg", seed=100 + number)
     monkeypatch.setattr(features, "reuse", lambda *_: None)
-    with pytest.raises(RunError, match=r"does not account for every image .*found=16, featurised=4, reused=0"):
+    with pytest.raises(RunError, match=r"does not account for every image .*found=16, computed=4, reused=0"):
         run_job(components=0.9)
     assert runs.latest(open_store(str(results))) == first
 
@@ -244,7 +244,7 @@ def test_rejected_images_are_kept_with_their_reasons(run_job: Run, photos: Path,
     (photos / "Pear" / "half.jpg").write_bytes((photos / "Pear" / "0.jpg").read_bytes()[:700])
     (photos / "empty.png").touch()
     made = run_job(max_rejected=0.2)
-    assert (made.counts.found, made.counts.featurised, made.counts.rejected) == (14, 12, 2)
+    assert (made.counts.found, made.counts.computed, made.counts.rejected) == (14, 12, 2)
     assert made.rejected == {"empty": 1, "truncated": 1}
     table = pd.read_parquet(results / "runs" / made.run_id / "rejected").sort_values("path")
     assert list(table.columns) == ["path", "label", "size", "reason", "detail"]
@@ -288,7 +288,7 @@ def test_photos_are_read_from_a_bucket(run_job: Run, photos: Path, s3: str) -> N
     for file in photos.rglob("*.jpg"):
         store.write(str(file.relative_to(photos)), file.read_bytes())
     made = run_job(input=f"{s3}/in")
-    assert made.counts.featurised == 12
+    assert made.counts.computed == 12
     assert run_job(input=f"{s3}/in").counts.reused == 12
     assert set(made.labels) == {"Apple", "Pear"}
 
@@ -296,4 +296,4 @@ def test_photos_are_read_from_a_bucket(run_job: Run, photos: Path, s3: str) -> N
 def test_touched_photos_are_computed_again(run_job: Run, photos: Path) -> None:
     run_job()
     os.utime(photos / "Pear" / "4.jpg", (1, 1))
-    assert run_job().counts.featurised == 1
+    assert run_job().counts.computed == 1

@@ -24,7 +24,7 @@ MANIFEST = Manifest(
     input="photos",
     output="results",
     settings={"components": 0.95},
-    counts=Counts(found=10, featurised=7, reused=2, rejected=1),
+    counts=Counts(found=10, computed=7, reused=2, rejected=1),
     rejected={"truncated": 1},
     labels={"Äpfel": 9},
     model=ModelRecord("litert", "imagenet", "0" * 64, "1" * 64, "1: ..."),

@@ -352,7 +352,7 @@ def test_a_real_run_is_watched_until_it_is_published(
         made = result.result(120)
         errors = process.communicate()[1]
         assert process.returncode == 0, errors
-    assert made.counts.featurised == 60
+    assert made.counts.computed == 60
     assert "s so far" in out.getvalue()  # the run writes its first stage, and the next one 20 s later
     assert folder.progress is not None  # it stays, but the manifest is what counts
     shown = out.getvalue()

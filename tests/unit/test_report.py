@@ -28,7 +28,7 @@ from spark_job.report.map import (
     photo_map,
     place_thumbnails,
 )
-from spark_job.report.page import RejectedImage, agreement_by_chance, render
+from spark_job.report.page import RejectedImage, accuracy_by_chance, render
 from spark_job.report.summary import summary
 from spark_job.report.text import NO_LABEL, duration, setting
 from spark_job.report.variance import components_for, cumulative, variance_curve
@@ -44,7 +44,7 @@ RUN = Manifest(
     input="s3://photos/autumn",
     output="s3://results/",
     settings={"components": 0.9, "standardize": False, "recompute": None},
-    counts=Counts(found=45, featurised=30, reused=12, rejected=3),
+    counts=Counts(found=45, computed=30, reused=12, rejected=3),
     rejected={"truncated": 2, "not_an_image": 1},
     labels={"apple": 30, "cherry": 12},
     model=ModelRecord("litert", "imagenet", "aa" * 32, "bb" * 32, "bicubic 224x224"),
@@ -179,7 +179,7 @@ ONE_IMAGE = replace(
         pytest.param(ONE_IMAGE, [math.nan], [Point("a.jpg", None, 0, 0, None)], "same features", id="no variance"),
         pytest.param(ONE_IMAGE, [1.0], [], "nothing to draw", id="no sample"),
         pytest.param(
-            replace(RUN, labels={"apple": 42}, pca=replace(RUN.pca, agreement_features=None)),
+            replace(RUN, labels={"apple": 42}, pca=replace(RUN.pca, one_nn_accuracy_features=None)),
             VARIANCE,
             sample(42, ["apple"]),
             "at least two labels",
@@ -441,7 +441,7 @@ def test_stages_follow_each_other(seconds: dict[str, float]) -> None:
         assert drawn[-1].start + drawn[-1].length == pytest.approx(100)
 
 
-def test_agreement_by_chance_is_the_share_of_pairs_with_one_label() -> None:
-    assert agreement_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
-    assert agreement_by_chance({"a": 5}) == 1
-    assert agreement_by_chance({"a": 1}) is None
+def test_accuracy_by_chance_is_the_share_of_pairs_with_one_label() -> None:
+    assert accuracy_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
+    assert accuracy_by_chance({"a": 5}) == 1
+    assert accuracy_by_chance({"a": 1}) is None
