@@ -6,16 +6,9 @@ waits until the cluster has ended. EMR's own times would be a little shorter, bu
 
 from typing import Any
 
-from spark_job.cluster import to_json
-from spark_job.prices import MINIMUM_MINUTES, Nodes
+from cdk_app.prices import MINIMUM_MINUTES, Nodes
 
 _MINUTES = "($toMillis($states.context.State.EnteredTime) - $toMillis($states.context.Execution.StartTime)) / 60000"
-
-
-def argument(nodes: Nodes) -> str:
-    """Return the value of the job's option ``--cluster``."""
-    before, after = to_json(nodes, "START").split("START")
-    return f"{{% '{before}' & $states.context.Execution.StartTime & '{after}' %}}"
 
 
 def output(nodes: Nodes) -> dict[str, Any]:

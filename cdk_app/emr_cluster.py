@@ -8,9 +8,9 @@ from constructs import Construct
 
 from cdk_app import europe, nag
 from cdk_app.disk_key import disk_key, encryption
+from cdk_app.prices import DISK_GB, Nodes
 from cdk_app.stage_settings import Architecture
 from cdk_app.vpc import EMR_MANAGED, IsolatedVpc
-from spark_job.prices import DISK_GB, Nodes
 
 RELEASE = "emr-7.14.0"
 

@@ -7,9 +7,9 @@ from constructs import Construct
 
 from cdk_app import cost
 from cdk_app.buckets import run_key
+from cdk_app.prices import Nodes
 from cdk_app.state_machine import minutes, retry, service_call
 from spark_job import runs
-from spark_job.prices import Nodes
 
 #: JSONata in a catch: the message of the error.
 CAUSE = "($exists($states.errorOutput.Cause) ? $states.errorOutput.Cause : $states.errorOutput.Error)"

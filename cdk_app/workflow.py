@@ -16,10 +16,10 @@ from cdk_app.bundle import Job
 from cdk_app.emr_cluster import CODE, ENVIRONMENT, EmrCluster
 from cdk_app.failure import CAUSE, REASONS, caught, failure_states
 from cdk_app.janitor import Janitor
+from cdk_app.prices import Nodes
 from cdk_app.state_machine import minutes, retry, service_call, state_machine, state_machine_role
 from spark_job import runs
 from spark_job.network.images import SUFFIXES
-from spark_job.prices import Nodes
 from spark_job.settings import Engine
 
 _IMAGE_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
@@ -72,7 +72,7 @@ class Workflow(Construct):
             name=self._name,
             comment="Image features of the photos in the data bucket. Start it with {}.",
             role=self.role,
-            definition=self._definition(_command(job, storage, engine, cluster.nodes), input_prefix, topic),
+            definition=self._definition(_command(job, storage, engine), input_prefix, topic),
             timeout=longest_execution(longest_run_hours),
             keep_logs_days=keep_logs_days,
         )
@@ -301,7 +301,7 @@ def _leak(what: str, detail: str = "''") -> str:
     return f"{{% 'The cluster ' & $cluster_id & ' {what}; the janitor was called.' & {detail} %}}"
 
 
-def _command(job: Job, storage: Buckets, engine: Engine, nodes: Nodes) -> list[str]:
+def _command(job: Job, storage: Buckets, engine: Engine) -> list[str]:
     """Return the arguments of the step. Those with ``{% %}`` are JSONata on the completed input."""
     return [
         "spark-submit",
@@ -315,7 +315,6 @@ def _command(job: Job, storage: Buckets, engine: Engine, nodes: Nodes) -> list[s
         *("--components", "{% $string($states.input.components) %}"),
         *("--max-rejected", "{% $string($states.input.max_rejected) %}"),
         *("--run-id", "{% $states.context.Execution.Name %}"),
-        *("--cluster", cost.argument(nodes)),
     ]
 
 

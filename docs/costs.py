@@ -9,7 +9,7 @@ import functools
 import math
 from dataclasses import dataclass
 
-from spark_job.prices import DISK_GB, DISKS, EMR_FEE, HOURS_PER_MONTH, INSTANCES, Price
+from cdk_app.prices import DISK_GB, DISKS, EMR_FEE, HOURS_PER_MONTH, INSTANCES, Price
 
 REGION = "eu-west-3"
 CORES = 4  # per worker, in every environment

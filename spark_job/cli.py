@@ -12,7 +12,6 @@ from typing import get_args
 from rich.console import Console
 
 from spark_job import __version__
-from spark_job.cluster import Cluster
 from spark_job.errors import RunError, UserError, sentence
 from spark_job.progress import Stages
 from spark_job.settings import Engine, Settings, new_run_id, parse_components
@@ -126,7 +125,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--run-id", metavar="ID", help="the id of the run (default: the time and a random suffix)")
     add("--recompute", action="store_true", help="compute all images, even those that the last run has computed")
     add("--json", action="store_true", help="print the manifest instead of the summary")
-    add("--cluster", metavar="JSON", help="given by the state machine: the cluster's nodes and start, for its price")
     parser.set_defaults(command=_run)
 
 
@@ -210,15 +208,14 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         run_id=options.run_id or new_run_id(),
         recompute=options.recompute,
     )
-    cluster = Cluster.from_json(options.cluster) if options.cluster else None
-    _execute(settings, console, as_json=options.json, cluster=cluster)
+    _execute(settings, console, as_json=options.json)
 
 
-def _execute(settings: Settings, console: Console, *, as_json: bool = False, cluster: Cluster | None = None) -> None:
+def _execute(settings: Settings, console: Console, *, as_json: bool = False) -> None:
     from spark_job.report.summary import summary
     from spark_job.run import run
 
-    manifest = run(settings, Stages(console), cluster=cluster)
+    manifest = run(settings, Stages(console))
     print(manifest.to_json().rstrip() if as_json else summary(manifest))
 
 

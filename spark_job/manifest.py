@@ -68,39 +68,12 @@ class PcaRecord:
 
 
 @dataclass(frozen=True)
-class ClusterRecord:
-    """The cluster of a run, and what it had cost when the report was written. The cluster ends some minutes later.
-
-    Attributes
-    ----------
-    region, instance_types
-        Where it ran, and the types that EMR could choose from.
-    nodes, spot_nodes
-        The number of all nodes, and how many of them were spot nodes.
-    minutes
-        The time since the start of the execution.
-    usd
-        An estimate from list prices, or None if the price of a type is unknown.
-    note
-        What the estimate means, or why there is none.
-    """
-
-    region: str
-    instance_types: list[str]
-    nodes: int
-    spot_nodes: int
-    minutes: float
-    usd: float | None
-    note: str
-
-
-@dataclass(frozen=True)
 class Manifest:
     """One published run.
 
     Times are UTC, in ISO 8601. ``seconds`` is by stage, in the order of the stages. ``retries`` counts the reads of
     photos that had to be repeated. ``reused`` is the number of reused photos by the run that they came from, and
-    ``reused_from`` is the run that gave most of them. ``cluster`` is None if the run did not run on a cluster.
+    ``reused_from`` is the run that gave most of them.
     """
 
     run_id: str
@@ -120,7 +93,6 @@ class Manifest:
     reused_from: str | None
     retries: int = 0
     reused: dict[str, int] = field(default_factory=dict)
-    cluster: ClusterRecord | None = None
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""
@@ -139,6 +111,4 @@ class Manifest:
         fields["counts"] = Counts(**fields["counts"])
         fields["model"] = ModelRecord(**fields["model"])
         fields["pca"] = PcaRecord(**fields["pca"])
-        if fields.get("cluster") is not None:
-            fields["cluster"] = ClusterRecord(**fields["cluster"])
         return cls(**fields)

@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_job import __version__, features, pca, pipeline, plan, runs, sample, session, tables
-from spark_job.cluster import Cluster
 from spark_job.errors import RunError
 from spark_job.features import FeatureTask
 from spark_job.manifest import Counts, Manifest, PcaRecord
@@ -32,9 +31,7 @@ _REJECTED_SHOWN = 50
 _LIBRARIES = ("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy", "pyarrow", "pillow", "obstore")
 
 
-def run(
-    settings: Settings, stages: Stages, network: Network = MOBILENET_V2, cluster: Cluster | None = None
-) -> Manifest:
+def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> Manifest:
     """Compute the features of every image of the input, reduce them with PCA, and publish both.
 
     Parameters
@@ -45,8 +42,6 @@ def run(
         Times the stages, and shows their progress.
     network
         The network that computes the features.
-    cluster
-        The cluster that the run runs on, if there is one: for its price.
 
     Raises
     ------
@@ -72,11 +67,10 @@ def run(
         with stages.stage("features", todo.to_compute, lambda: task.done.value):
             rejected = _compute(spark, todo, task, folder, settings.max_rejected)
         reduced = _reduce(spark, source, folder, settings, stages, has_rejected=bool(rejected))
-        finished = datetime.now(UTC)
         manifest = Manifest(
             run_id=settings.run_id,
             started=_iso(started),
-            finished=_iso(finished),
+            finished=_iso(datetime.now(UTC)),
             input=source.uri,
             output=output.uri,
             settings=asdict(settings),
@@ -91,7 +85,6 @@ def run(
             reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
             reused=todo.reused_from,
             retries=task.retries.value,
-            cluster=cluster.record(finished) if cluster else None,
         )
         ratios = reduced.fitted.explained_variance_ratio.tolist()
         folder.publish(manifest, page.render(manifest, ratios, reduced.points, reduced.examples))

@@ -29,9 +29,6 @@ def _lines(manifest: Manifest) -> dict[str, str]:
             f"{pca.one_nn_accuracy_features:.1%} on features, {pca.one_nn_accuracy_components:.1%} after PCA"
         )
     lines["time"] = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in manifest.seconds.items())
-    if cluster := manifest.cluster:
-        price = "price unknown" if cluster.usd is None else f"about {cluster.usd:,.2f} USD"
-        lines["cluster"] = f"{duration(60 * cluster.minutes)} so far, {cluster.nodes:,} nodes, {price}"
     if counts.computed:
         lines["speed"] = f"{manifest.images_per_second:,.0f} images/s"
     meaning = " (random: the features mean nothing)" if manifest.model.meaningless else ""

@@ -78,13 +78,11 @@ def test_a_run_succeeds_and_its_output_is_the_summary(dev: Deployed, first: Exec
     ]
 
 
-def test_the_output_and_the_report_say_what_the_cluster_costs(dev: Deployed, first: Execution) -> None:
-    final, so_far = first.output["cluster"], dev.manifest("first")["cluster"]
-    assert 0 < so_far["minutes"] <= final["minutes"] < 10
-    assert (final["nodes"], final["note"]) == (so_far["nodes"], so_far["note"])
-    assert 0 < so_far["usd"] <= final["usd"] < 0.2
-    report = (dev.read(dev.results, "runs/first/report.html") or b"").decode()
-    assert f"about {so_far['usd']:.2f} USD until this page was written" in report
+def test_the_output_says_what_the_cluster_costs(first: Execution) -> None:
+    cluster = first.output["cluster"]
+    assert 0 < cluster["minutes"] < 10
+    assert cluster["nodes"] == 3
+    assert 0 < cluster["usd"] < 0.2
 
 
 def test_any_reader_can_read_the_results(dev: Deployed, first: Execution, photos: list[str]) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from spark_job.manifest import ClusterRecord, Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
 
 #: Values of every type, each of which replaces every part of a possible value.
 ODD: list[Any] = [
@@ -46,7 +46,6 @@ _MANIFEST = Manifest(
     images_per_second=12.5,
     versions={"python": "3.11"},
     reused_from=None,
-    cluster=ClusterRecord("eu-west-3", ["m7g.xlarge"], 3, 0, 22.5, 0.27, "List prices."),
 )
 _MANIFESTS = [
     _MANIFEST,

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdk_app import cost, request
-from spark_job.prices import INSTANCES, Nodes, usd
+from cdk_app.prices import INSTANCES, MINIMUM_MINUTES, Nodes
 from tests.infra import jsonata_engines, jsonata_table
 from tests.infra.jsonata_engines import Outcome, Reference, emulator
 from tests.infra.template import Synthesised, states
@@ -322,7 +322,7 @@ def test_both_engines_check_any_input_alike(reference: Reference, value: Any, na
     key=st.sampled_from([key for key, price in INSTANCES.items() if price.value]),
     count=st.integers(1, 251),
 )
-def test_the_state_machine_computes_the_price_of_a_cluster_as_the_job_does(
+def test_the_state_machine_multiplies_the_price_by_the_minutes(
     reference: Reference, minutes: float, key: tuple[str, str], count: int
 ) -> None:
     nodes = Nodes(key[0], (key[1],), count)
@@ -330,7 +330,9 @@ def test_the_state_machine_computes_the_price_of_a_cluster_as_the_job_does(
     times = [(start + after).isoformat(timespec="milliseconds") for after in (timedelta(), timedelta(minutes=minutes))]
     states = {"context": {"Execution": {"StartTime": times[0]}, "State": {"EnteredTime": times[1]}}}
     output = cost.output(nodes)
-    for name, expected, tolerance in (("usd", usd(nodes.usd_per_hour, minutes), 0.011), ("minutes", minutes, 0.051)):
+    assert nodes.usd_per_hour is not None
+    usd = nodes.usd_per_hour * max(minutes, MINIMUM_MINUTES) / 60
+    for name, expected, tolerance in (("usd", usd, 0.011), ("minutes", minutes, 0.051)):
         found = reference.evaluate(output[name][2:-2], {"states": states})
         assert found.value == pytest.approx(expected, abs=tolerance, rel=1e-4)
         _agree(reference, output[name], states)

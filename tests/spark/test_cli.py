@@ -7,14 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from spark_job.cluster import to_json
 from spark_job.demo import draw
-from spark_job.prices import Nodes
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,14 +57,10 @@ def test_run_prints_its_manifest_with_the_json_option(tmp_path: Path, model_file
     done = _command(
         "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "results"),
         "--weights", model_file, "--max-rejected", "0.2", "--components", "3", "--json", "--run-id", "one",
-        "--cluster", to_json(Nodes("eu-west-3", ("m7g.xlarge",), 3), datetime.now(UTC).isoformat()),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "one"
     assert json.loads(done.stdout) == json.loads((run / "manifest.json").read_text())
-    cluster = json.loads((run / "summary.json").read_text())["cluster"]
-    assert (cluster["nodes"], cluster["usd"]) == (3, 0.01)
-    assert "about 0.01 USD until this page was written" in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +71,6 @@ def test_run_prints_its_manifest_with_the_json_option(tmp_path: Path, model_file
         (["run", "--input", ".", "--output", "x", "--weights", "none.h5"], "weights none.h5 cannot be read"),
         (["run", "--input", "ftp://x", "--output", "x"], "ftp://x is neither"),
         (["run", "--input", "."], "--output"),
-        (["run", "--input", ".", "--output", "x", "--cluster", "big"], "cluster is big; leave it out"),
         (["compile", "--weights", "random", "--output", "no/such/folder/x"], "no/such/folder/x cannot be written"),
     ],
 )

@@ -14,9 +14,10 @@ import pytest
 from pyspark.sql import SparkSession
 from rich.console import Console
 
+from cdk_app import prices
 from cdk_app.stage_settings import StageSettings
 from docs import costs
-from spark_job import cli, prices
+from spark_job import cli
 from spark_job.demo import draw
 from spark_job.manifest import Manifest
 from spark_job.progress import Stages

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import spark_job
-from spark_job.manifest import ClusterRecord, Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
 from spark_job.report.drawing import bars, stages, ticks
 from spark_job.report.map import (
     MAP_FRAME,
@@ -29,7 +29,6 @@ from spark_job.report.map import (
     place_thumbnails,
 )
 from spark_job.report.page import RejectedImage, accuracy_by_chance, render
-from spark_job.report.summary import summary
 from spark_job.report.text import NO_LABEL, duration, setting
 from spark_job.report.variance import components_for, cumulative, variance_curve
 from spark_job.settings import Engine
@@ -133,18 +132,6 @@ def test_the_page_describes_the_run() -> None:
     assert "1 of 3 shown" in read.text
     for fact in ("1 min 38 s", "123", "ends early", "bb" * 32, "3.5.8", "bicubic 224x224"):
         assert fact in read.text
-
-
-def test_a_run_on_a_cluster_shows_what_it_cost_so_far() -> None:
-    record = ClusterRecord("eu-west-3", ["m7g.xlarge", "m6g.xlarge"], 3, 0, 23.4, 0.29, "List prices.")
-    text = page(replace(RUN, cluster=record)).text
-    assert "3 nodes of type m7g.xlarge or m6g.xlarge for 23 min 24 s, about 0.29 USD until" in text
-    assert "List prices. The output of the execution has the final price." in text
-    assert "cluster   23 min 24 s so far, 3 nodes, about 0.29 USD" in summary(replace(RUN, cluster=record))
-    unknown = replace(RUN, cluster=replace(record, usd=None))
-    assert "price unknown until" in page(unknown).text
-    assert "3 nodes, price unknown" in summary(unknown)
-    assert "USD" not in page().text + summary(RUN)
 
 
 def test_every_photo_is_on_the_map_with_its_label() -> None:

@@ -1,6 +1,6 @@
-"""List prices of AWS for the nodes of a cluster, and what a cluster costs at these prices.
+"""List prices of AWS for the nodes of a cluster, and what they cost per hour.
 
-This is the only place with these prices: the job, the state machine and ``docs/costs.py`` use them.
+This is the only place with these prices: the state machine and ``docs/costs.py`` use them.
 """
 
 from dataclasses import dataclass
@@ -135,11 +135,6 @@ class Nodes:
     @property
     def _dearest(self) -> str:
         return max(self.instance_types, key=lambda name: INSTANCES[self.region, name].known)
-
-
-def usd(usd_per_hour: float | None, minutes: float) -> float | None:
-    """Return what a cluster costs that exists for some minutes, in cents' precision, or None if nobody knows."""
-    return None if usd_per_hour is None else round(usd_per_hour * max(minutes, MINIMUM_MINUTES) / 60, 2)
 
 
 def node_table() -> str:
