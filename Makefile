@@ -2,10 +2,11 @@
 PYTHON ?= python3.11
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
 RUN := .venv/bin/python -m
+PYTEST := $(RUN) pytest --numprocesses=2 --no-loadscope-reorder
 LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-units bench lint lock clean
+.PHONY: help demo test test-all bench lint lock clean
 
 help: ## Show this list
 	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
@@ -14,16 +15,15 @@ help: ## Show this list
 demo: .venv/.user ## Draw photos, run the job on them, and print the path of the report
 	@.venv/bin/fruits demo
 
-test: .venv/.developer node_modules/.package-lock.json ## Check the code and run every test
+test: .venv/.developer node_modules/.package-lock.json ## Check the code, and run the tests that protect a change
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
-	@echo 'Running the tests, which takes about 14 minutes. Their output follows at the end.'
-	@$(MAKE) --no-print-directory --jobs=2 $(addprefix --,$(filter output-sync,$(.FEATURES))) test-units test-cloud
+	@$(PYTEST) -m 'not slow' $(COVERAGE)
 
-# The two parts of make test. Each uses little more than one core.
-test-units: .venv/.developer node_modules/.package-lock.json ## Run every test that needs no local AWS
-	@$(RUN) pytest --ignore tests/cloud --ignore tests/slow/arm64
+test-all: COVERAGE := --cov --cov-report=
+test-all: test ## Run make test, then the slow tests, and print the coverage of both
+	@$(PYTEST) -m slow -rs --cov --cov-append
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
@@ -70,17 +70,6 @@ node_modules/.package-lock.json: package-lock.json .venv/.user
 	@touch $@
 
 # The cloud on this machine: an emulator of AWS on 127.0.0.1, which really runs the steps of EMR.
-.PHONY: test-cloud test-nodes local-cloud
-test-cloud: .venv/.developer node_modules/.package-lock.json ## Deploy to a local AWS, run the job, inject faults, and destroy the stack
-	@$(RUN) pytest tests/cloud --ignore tests/cloud/test_lost_nodes.py
-
-test-nodes: .venv/.developer node_modules/.package-lock.json ## Take nodes away from runs on a local AWS, four runs at a time
-	@$(RUN) pytest tests/cloud/test_lost_nodes.py
-
+.PHONY: local-cloud
 local-cloud: .venv/.developer node_modules/.package-lock.json ## Start a local AWS with the stack in it, and print what to try
 	@$(RUN) tests.cloud
-
-# The cluster's default processor on this machine: Debian's emulator runs the arm64 bundle. -rs prints why tests are skipped.
-.PHONY: test-arm64
-test-arm64: .venv/.developer ## Run the job on an emulated arm64 processor, and compare its results with x86-64
-	@$(RUN) pytest -rs tests/slow/arm64

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadFileScheduling
 
 from spark_job import session
 from spark_job.network import weights
@@ -18,6 +20,18 @@ from spark_job.network.model import CompiledNetwork
 
 hypothesis.settings.register_profile("fruits", deadline=None)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("fruits")
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Give each process whole files, and all files that use the local AWS to one process, since they share it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/cloud" if nodeid.startswith("tests/cloud/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
 
 DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -23,7 +23,7 @@ def aws() -> Iterator[LocalAws]:
     if platform.system() != "Linux":
         pytest.skip("the cluster's Python environment is for Linux")
     if not (emulator.ROOT / "node_modules" / "@aws-sdk").exists():
-        pytest.skip("the CDK command is not installed; run make test-cloud, which installs it")
+        pytest.skip("the CDK command is not installed; run make test, which installs it")
     if not shutil.which("openssl", path=os.pathsep.join([os.environ["PATH"], os.defpath])):
         pytest.skip("MiniStack creates its certificate with openssl, which is not installed")
     with emulator.running() as aws:

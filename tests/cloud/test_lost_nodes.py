@@ -12,6 +12,7 @@ from tests.cloud.deployed import Deployed, Execution
 from tests.cloud.faults import NODE_FAULTS
 from tests.local_aws import jars
 
+pytestmark = pytest.mark.slow
 _COPIES = 20
 _GIVEN = {"input_prefix": "many/", "max_rejected": 0.2, "recompute": True}
 

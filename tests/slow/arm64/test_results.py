@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tests.slow.arm64.node import Node
 
+pytestmark = pytest.mark.slow
 Differences = list[tuple[str, float]]
 
 SCRIPTS = Path(__file__).parent
