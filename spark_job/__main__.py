@@ -1,7 +1,34 @@
-"""``python -m spark_job`` is the same as ``fruits``."""
+"""The command ``fruits``, which is also ``python -m spark_job``.
+
+A cluster does not use it (see :mod:`spark_job.on_cluster`): there, the shell's variables are the configuration.
+"""
 
 import sys
 
-from spark_job.cli import main
+from spark_job import isolation
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command that the user has typed; return its exit code."""
+    isolation.isolate()
+    # Only now, because other modules of Python could come from the user's own folders before.
+    import threading
+
+    from spark_job import interruption
+
+    interruption.listen()
+    from spark_job import cli
+    from spark_job.log import Log
+
+    try:
+        with interruption.scratch() as folder:
+            code = cli.main(log=Log(folder))
+            interruption.ending.acquire()  # an interruption that has begun does not let go of it, and exits
+            return code
+    except KeyboardInterrupt:  # from Spark's own handler, which it has for a moment while it starts
+        threading.Event().wait()
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

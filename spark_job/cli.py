@@ -1,6 +1,7 @@
 """The commands, their options, their error messages and their exit codes."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -11,8 +12,9 @@ from typing import get_args
 
 from rich.console import Console
 
-from spark_job import __version__
-from spark_job.errors import RunError, UserError, sentence
+from spark_job import __version__, interruption
+from spark_job.errors import RunError, UnexpectedError, UserError, explain
+from spark_job.log import Log
 from spark_job.progress import Stages
 from spark_job.settings import Engine, Settings, new_run_id, parse_components
 
@@ -41,7 +43,9 @@ _EXAMPLES = {
 OnFailure = Callable[[argparse.Namespace, str], None]
 
 
-def main(arguments: Sequence[str] | None = None, on_failure: OnFailure = lambda *_: None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, on_failure: OnFailure = lambda *_: None, log: Log | None = None
+) -> int:
     """Run a command.
 
     Parameters
@@ -50,26 +54,48 @@ def main(arguments: Sequence[str] | None = None, on_failure: OnFailure = lambda 
         The command line without the program's name; by default that of this process.
     on_failure
         Called with the parsed options and the error message if the command fails.
+    log
+        Where to write what libraries write to standard error; without it, they write to standard error.
 
     Returns
     -------
     int
         The exit code: 0 for success, 2 if the user can correct the error, 1 for a failed run.
     """
-    options = _parser().parse_args(arguments)
-    # The console has its own handle on standard error, because the usual one is closed while C++ libraries load.
-    console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1))
+    # The console has its own handle on standard error, which is the log while the command works.
+    handle = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    console = Console(file=handle)
     try:
-        options.command(options, console)
-    except (Exception, KeyboardInterrupt) as error:
-        if not isinstance(error, UserError | RunError | KeyboardInterrupt):
-            traceback.print_exc()
-        message, code = f"fruits: {sentence(error)}", 2 if isinstance(error, UserError) else 1
-    else:
-        return 0
-    print(message, file=sys.stderr)
-    on_failure(options, message)
-    return code
+        options = _parser().parse_args(arguments)
+    except SystemExit:
+        with contextlib.suppress(RunError):
+            _print("", end="")
+        raise
+    with log.written() if log else contextlib.nullcontext():
+        try:
+            options.command(options, console)
+        except Exception as error:
+            told = explain(error)
+            if isinstance(told, UnexpectedError):
+                traceback.print_exc()
+        else:
+            return 0
+    message = f"fruits: {told}"
+    with interruption.ending:
+        details = f" Details are in {log.keep()}." if log and isinstance(told, UnexpectedError) else ""
+        print(message + details, file=handle)
+        on_failure(options, message)
+    return 2 if isinstance(told, UserError) else 1
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Print a result. A reader such as ``head`` may close the output before the end, which is no error."""
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write
+        if not isinstance(error, BrokenPipeError):
+            raise RunError(f"The result cannot be printed: {error.strerror}.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,7 +242,7 @@ def _execute(settings: Settings, console: Console, *, as_json: bool = False) -> 
     from spark_job.run import run
 
     manifest = run(settings, Stages(console))
-    print(manifest.to_json().rstrip() if as_json else summary(manifest))
+    _print(manifest.to_json().rstrip() if as_json else summary(manifest))
 
 
 def _watch(options: argparse.Namespace, console: Console) -> None:
@@ -227,12 +253,10 @@ def _watch(options: argparse.Namespace, console: Console) -> None:
     output = open_store(options.output)
     folder = watch.choose(output, options.run_id)
     if folder is None:
-        print(watch.idle(output))
+        _print(watch.idle(output))
         return
-    try:
-        print(summary(watch.watch(folder, console)))
-    except KeyboardInterrupt:
-        raise RunError(f"Interrupted; the run {folder.run_id} is not affected.") from None
+    with interruption.scope(lambda: f"Interrupted; the run {folder.run_id} is not affected."):
+        _print(summary(watch.watch(folder, console)))
 
 
 def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages
@@ -241,7 +265,7 @@ def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: AR
     found = similar.search(options.photo, options.run, options.weights, options.k)
     if options.html:
         _write(options.html, similar.page(found).encode())
-    print(found.to_json() if options.json else similar.text(found))
+    _print(found.to_json() if options.json else similar.text(found))
 
 
 def _compile(options: argparse.Namespace, console: Console) -> None:
@@ -273,9 +297,9 @@ def _forget(options: argparse.Namespace, _: Console) -> None:
         raise RunError(f"Some objects could not be removed: {error}.") from error
     for run, what in removed.items():
         kind = "published" if run.published else "unpublished"
-        print(f"removed {run.run_id} ({kind}, started {run.started or 'unknown'}): {what}")
+        _print(f"removed {run.run_id} ({kind}, started {run.started or 'unknown'}): {what}")
     total = Removed(sum(what.objects for what in removed.values()), sum(what.bytes for what in removed.values()))
-    print(f"removed {len(removed):,} runs from {output.uri}: {total}")
+    _print(f"removed {len(removed):,} runs from {output.uri}: {total}")
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from spark_job import tables
-from spark_job.errors import RunError, UserError, sentence
+from spark_job import interruption, tables
+from spark_job.errors import RunError, UserError, explain
 from spark_job.manifest import Manifest
 from spark_job.storage import open_store
 from spark_job.storage.base import Removed, Store
@@ -180,10 +180,11 @@ class RunFolder:
         """
         if not manifest.counts.add_up:
             raise RunError(f"The run does not account for every image ({manifest.counts}), so it is not published.")
-        self.output.write(f"{self.path}/{REPORT}", report.encode())
-        self.output.write(f"{self.path}/{MANIFEST}", manifest.to_json().encode())
-        self.output.write(f"{self.path}/{SUMMARY}", manifest.summary().encode())
-        self._point(manifest)
+        with interruption.ending:
+            self.output.write(f"{self.path}/{REPORT}", report.encode())
+            self.output.write(f"{self.path}/{MANIFEST}", manifest.to_json().encode())
+            self.output.write(f"{self.path}/{SUMMARY}", manifest.summary().encode())
+            self._point(manifest)
 
     def write_progress(self, text: str) -> None:
         """Write how far the run has come, for those who watch it from outside."""
@@ -195,13 +196,22 @@ class RunFolder:
 
     @contextlib.contextmanager
     def failure_left(self) -> Iterator[None]:
-        """Leave the reason if the block fails. Only the run that has claimed the id may enter the block."""
-        try:
-            yield
-        except BaseException as error:
-            with contextlib.suppress(Exception):  # whatever else goes wrong now must not hide the error
-                self.leave_failure(sentence(error))
-            raise
+        """Leave the reason if the block fails or is interrupted. Only the run that has claimed the id may enter it."""
+        with interruption.scope(self._leave_interruption):
+            try:
+                yield
+            except Exception as error:
+                # Whatever else goes wrong now must not hide the error.
+                with interruption.ending, contextlib.suppress(Exception):
+                    self.leave_failure(str(explain(error)))
+                raise
+
+    def _leave_interruption(self) -> str:
+        if self.is_published:
+            return f"Interrupted; the run {self.run_id} had just been published."
+        reason = "Interrupted; nothing was published."
+        self.leave_failure(reason)
+        return reason
 
     def remove(self) -> Removed:
         """Remove the run. The manifest goes first: if the removal stops halfway, the rest is not taken for a result."""

