@@ -1,10 +1,13 @@
 """Who is notified of what: the topic, the alarms and the budget."""
 
+from typing import Any
+
 import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_stepfunctions as sfn
@@ -40,17 +43,15 @@ class Monitoring(Construct):
         if monthly_budget:
             self._add_budget(name, email, monthly_budget)
 
-    def add_alarms(self, workflow: sfn.StateMachine, janitor: sfn.StateMachine) -> None:
-        """Raise an alarm when a run does not succeed, and when the janitor fails or ends an old cluster."""
+    def add_alarms(self, workflow: sfn.StateMachine, clean_up: lambda_.IFunction) -> None:
+        """Raise an alarm when a run does not succeed, and when the clean-up fails, ends an old cluster, or stops."""
         for name, description, metric in (
             ("RunFailed", "A run failed.", workflow.metric_failed()),
             ("RunTimedOut", "A run took too long.", workflow.metric_timed_out()),
             ("RunAborted", "A run was aborted.", workflow.metric_aborted()),
-            ("ClusterOutlivedRun", "A cluster outlived its run, or could not be ended.", janitor.metric_failed()),
-            ("JanitorTimedOut", "The janitor took too long.", janitor.metric_timed_out()),
+            ("ClusterOutlivedRun", "A cluster outlived its run, or the clean-up failed.", clean_up.metric_errors()),
         ):
-            alarm = cloudwatch.Alarm(
-                self,
+            self._add_alarm(
                 name,
                 alarm_description=description,
                 metric=metric,
@@ -59,7 +60,20 @@ class Monitoring(Construct):
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
                 treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             )
-            alarm.add_alarm_action(actions.SnsAction(self.topic))
+        # CloudFormation calls the clean-up when it creates the stack. Until CloudWatch counts that call, this alarm may
+        # be raised, but nobody can have confirmed the address yet.
+        self._add_alarm(
+            "CleanUpStopped",
+            alarm_description="Nothing called the clean-up for two hours.",
+            metric=clean_up.metric_invocations(period=cdk.Duration.hours(1)),
+            threshold=1,
+            evaluation_periods=2,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+
+    def _add_alarm(self, construct_id: str, **alarm: Any) -> None:
+        cloudwatch.Alarm(self, construct_id, **alarm).add_alarm_action(actions.SnsAction(self.topic))
 
     def _add_budget(self, name: str, email: str, monthly_budget: int) -> None:
         def notify(kind: str, percent: int) -> budgets.CfnBudget.NotificationWithSubscribersProperty:

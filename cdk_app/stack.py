@@ -8,9 +8,8 @@ from constructs import Construct
 from cdk_app import nag
 from cdk_app.buckets import CLUSTER_LOGS, Buckets
 from cdk_app.bundle import Bundle, Job
+from cdk_app.cleanup import CleanUp
 from cdk_app.emr_cluster import EmrCluster
-from cdk_app.guard import Guard
-from cdk_app.janitor import Janitor
 from cdk_app.monitoring import Monitoring
 from cdk_app.stage_settings import StageSettings
 from cdk_app.vpc import IsolatedVpc
@@ -55,10 +54,11 @@ class FruitsStack(cdk.Stack):
         self.job = Job(self, "Job", bundle)
         # The ID is not "Monitoring", because a new ID would replace the topic and require a new confirmation by e-mail.
         self.monitoring = Monitoring(self, "Watch", email=settings.email, monthly_budget=settings.monthly_budget)
-        self.janitor = Janitor(
+        self.clean_up = CleanUp(
             self,
-            "Janitor",
-            oldest=longest_execution(settings.longest_run_hours),
+            "CleanUp",
+            vpc=self.network.vpc,
+            longest_run=longest_execution(settings.longest_run_hours),
             keep_logs_days=settings.keep_logs_days,
         )
         self.workflow = Workflow(
@@ -68,27 +68,23 @@ class FruitsStack(cdk.Stack):
             job=self.job,
             storage=self.storage,
             topic=self.monitoring.topic,
-            janitor=self.janitor,
+            clean_up=self.clean_up,
             engine=settings.engine,
             input_prefix=settings.input_prefix,
             longest_run_hours=settings.longest_run_hours,
             keep_logs_days=settings.keep_logs_days,
         )
-        self.janitor.clean_up_after(self.workflow.state_machine)
-        self.monitoring.add_alarms(self.workflow.state_machine, self.janitor.state_machine)
-        self._add_guard(settings.keep_logs_days)
+        self.monitoring.add_alarms(self.workflow.state_machine, self.clean_up.function)
+        self.clean_up.clean_up_after(self.workflow.state_machine)
+        self.clean_up.clean_up_before_deletion_of(
+            self.storage, self.network, self.cluster, self.monitoring, self.workflow
+        )
         self._add_outputs(settings.input_prefix)
         self._allow_nodes()
         self._allow_requests_to_buckets()
         self._allow_workflow()
         for tag, value in {"project": "fruits", "stage": settings.stage, "stack": settings.name}.items():
             cdk.Tags.of(self).add(tag, value)
-
-    def _add_guard(self, keep_logs_days: int) -> None:
-        """Let `cdk destroy` end all runs before it deletes anything that a run needs."""
-        workflow, vpc = self.workflow.state_machine, self.network.vpc
-        guard = Guard(self, "Guard", workflow=workflow, vpc=vpc, keep_logs_days=keep_logs_days)
-        guard.delete_before(self.storage, self.network, self.cluster, self.monitoring, self.janitor, self.workflow)
 
     def _add_outputs(self, input_prefix: str) -> None:
         """Print where to put photos, where to start a run and where the results are."""
@@ -147,7 +143,7 @@ class FruitsStack(cdk.Stack):
         )
 
     def _allow_workflow(self) -> None:
-        """Allow the workflow to list photos, read summaries and failures, notify people and start the janitor."""
+        """Allow the workflow to list photos, read summaries and failures, notify people and call the clean-up."""
         data, results = self.storage.data, self.storage.results
         allow = self.workflow.role.add_to_policy
         # S3 answers "not found" instead of "denied" only to those who may list the bucket.
@@ -157,7 +153,7 @@ class FruitsStack(cdk.Stack):
             allow(_statement(None, ["s3:GetObject"], [results.arn_for_objects(keys)]))
             self._accept_wildcard(self.workflow.role, results, keys, "A run has the name of its execution.")
         allow(_statement("TellPeople", ["sns:Publish"], [self.monitoring.topic.topic_arn]))
-        allow(_statement("CallTheJanitor", ["states:StartExecution"], [self.janitor.state_machine.state_machine_arn]))
+        allow(_statement("CallTheCleanUp", ["lambda:InvokeFunction"], [self.clean_up.function.function_arn]))
 
     def _accept_wildcard(self, role: iam.Role, bucket: s3.Bucket, keys: str, reason: str) -> None:
         logical_id = self.get_logical_id(bucket.node.default_child)  # type: ignore[arg-type]  # a bucket has one

@@ -1,4 +1,4 @@
-"""What both state machines share: a role, logs, traces, and helpers for their states."""
+"""A state machine with its role, logs and traces, and helpers for its states."""
 
 from collections.abc import Mapping
 from typing import Any

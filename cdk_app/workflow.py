@@ -13,9 +13,9 @@ from constructs import Construct
 from cdk_app import cost, emr_states, request
 from cdk_app.buckets import CLUSTER_LOGS, Buckets, run_key
 from cdk_app.bundle import Job
+from cdk_app.cleanup import CleanUp
 from cdk_app.emr_cluster import CODE, ENVIRONMENT, EmrCluster
 from cdk_app.failure import CAUSE, REASONS, caught, failure_states
-from cdk_app.janitor import Janitor
 from cdk_app.prices import Nodes
 from cdk_app.state_machine import minutes, retry, service_call, state_machine, state_machine_role
 from spark_job import runs
@@ -54,7 +54,7 @@ class Workflow(Construct):
         job: Job,
         storage: Buckets,
         topic: sns.ITopic,
-        janitor: Janitor,
+        clean_up: CleanUp,
         engine: Engine,
         input_prefix: str,
         longest_run_hours: int,
@@ -62,7 +62,7 @@ class Workflow(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._name = cdk.Stack.of(self).stack_name
-        self._cluster, self._storage, self._janitor = cluster, storage, janitor
+        self._cluster, self._storage, self._clean_up = cluster, storage, clean_up
         self._logs_uri = storage.logs.s3_url_for_object(CLUSTER_LOGS)
         self._longest_run_hours = longest_run_hours
         self.role = state_machine_role(self, "The workflow: create one cluster per run, run the job, end the cluster")
@@ -204,22 +204,22 @@ class Workflow(Construct):
             .otherwise(explain)
         )
         read = self._read_summary(decide)
-        janitor = self._call_janitor(read)
-        ended = self._wait_for_end(read, janitor)
+        clean_up = self._call_clean_up(read)
+        ended = self._wait_for_end(read, clean_up)
         read.next(decide)
-        return self._terminate(ended, janitor)
+        return self._terminate(ended, clean_up)
 
-    def _terminate(self, ended: sfn.Chain, janitor: sfn.IChainable) -> sfn.Chain:
+    def _terminate(self, ended: sfn.Chain, clean_up: sfn.IChainable) -> sfn.Chain:
         terminate = emr_states.terminate_cluster(
             self, "Terminate cluster", "{% $cluster_id %}", comment="Runs whether the job succeeded or failed."
         )
         retry(terminate, 5)
         terminate.add_catch(
-            janitor, errors=["States.ALL"], assign={"leak": _leak("could not be terminated", f"' (' & {CAUSE} & ')'")}
+            clean_up, errors=["States.ALL"], assign={"leak": _leak("could not be terminated", f"' (' & {CAUSE} & ')'")}
         )
         return terminate.next(ended)
 
-    def _wait_for_end(self, read: sfn.IChainable, janitor: sfn.IChainable) -> sfn.Chain:
+    def _wait_for_end(self, read: sfn.IChainable, clean_up: sfn.IChainable) -> sfn.Chain:
         """Return the states that wait until the cluster is gone, so that the stack can be destroyed after the run."""
         look = emr_states.describe_cluster(
             self,
@@ -232,7 +232,7 @@ class Workflow(Construct):
         )
         retry(look)
         look.add_catch(
-            janitor, errors=["States.ALL"], assign={"leak": _leak("may not have ended", f"' (' & {CAUSE} & ')'")}
+            clean_up, errors=["States.ALL"], assign={"leak": _leak("may not have ended", f"' (' & {CAUSE} & ')'")}
         )
         wait = sfn.Wait.jsonata(
             self, "Wait for the cluster's end", time=sfn.WaitTime.duration(cdk.Duration.seconds(_SECONDS_PER_END_LOOK))
@@ -242,7 +242,7 @@ class Workflow(Construct):
             self,
             "The cluster does not end",
             assign={"leak": _leak(f"was told to terminate, but had not ended {minutes_waited} minutes later")},
-        ).next(janitor)
+        ).next(clean_up)
         return look.next(
             sfn.Choice.jsonata(self, "Is the cluster gone?")
             .when(sfn.Condition.jsonata("{% $cluster_state in ['TERMINATED', 'TERMINATED_WITH_ERRORS'] %}"), read)
@@ -250,20 +250,21 @@ class Workflow(Construct):
             .otherwise(give_up)
         )
 
-    def _call_janitor(self, read: sfn.IChainable) -> tasks.StepFunctionsStartExecution:
-        janitor = tasks.StepFunctionsStartExecution.jsonata(
+    def _call_clean_up(self, read: sfn.IChainable) -> tasks.LambdaInvoke:
+        call = tasks.LambdaInvoke.jsonata(
             self,
-            "Call the janitor",
-            comment="The janitor tries again and raises the alarm. The run keeps its result.",
-            state_machine=self._janitor.state_machine,
-            input=sfn.TaskInput.from_object({"run": "{% $run %}", "alarm": True}),
-            integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
+            "Call the clean-up",
+            comment="The clean-up tries again and raises the alarm. The run keeps its result.",
+            lambda_function=self._clean_up.function,
+            payload=sfn.TaskInput.from_object(self._clean_up.event_after("{% $run %}", alarm=True)),
+            invocation_type=tasks.LambdaInvocationType.EVENT,
+            retry_on_service_exceptions=False,
             task_timeout=minutes(1),
         )
-        retry(janitor, 3)
-        janitor.add_catch(read, errors=["States.ALL"])
-        janitor.next(read)
-        return janitor
+        retry(call, 3)
+        call.add_catch(read, errors=["States.ALL"])
+        call.next(read)
+        return call
 
     def _read_summary(self, decide: sfn.Choice) -> tasks.CallAwsService:
         read = service_call(
@@ -298,7 +299,7 @@ class Workflow(Construct):
 
 def _leak(what: str, detail: str = "''") -> str:
     """Return JSONata for the warning that the cluster may still run; `detail` is JSONata."""
-    return f"{{% 'The cluster ' & $cluster_id & ' {what}; the janitor was called.' & {detail} %}}"
+    return f"{{% 'The cluster ' & $cluster_id & ' {what}; the clean-up was called.' & {detail} %}}"
 
 
 def _command(job: Job, storage: Buckets, engine: Engine) -> list[str]:

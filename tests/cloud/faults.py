@@ -155,8 +155,8 @@ def as_markdown() -> str:
 _NOBODY = "(none was started)"
 _EMR = "EMR itself"
 _STATE_MACHINE = "the state machine"
-_JANITOR = "the janitor, started by EventBridge"
-_HOURLY = "the hourly janitor"
+_AFTER_BAD_END = "the clean-up, called by EventBridge"
+_HOURLY = "the hourly clean-up"
 _IDLE = "EMR, because the cluster was idle; alarm"
 
 FAULTS = [
@@ -187,17 +187,17 @@ FAULTS = [
           denied("ClusterInstanceRole", "s3:GetObject", "arn:aws:s3:::{data}/*"), given=FEW | {"recompute": True}),
     Fault("nodes may not write results", "FAILED JobFailed", "The job ended without giving a reason. …Logs:…", _EMR,
           denied("ClusterInstanceRole", "s3:PutObject", "arn:aws:s3:::{results}/*")),
-    Fault("stopped while the cluster starts", "ABORTED", "", _JANITOR,
+    Fault("stopped while the cluster starts", "ABORTED", "", _AFTER_BAD_END,
           emulated(startup_seconds=60), stop_when="STARTING"),
-    Fault("stopped while the job runs", "ABORTED", "", _JANITOR, emulated(), stop_when="RUNNING"),
-    Fault("execution exceeds its time-out", "TIMED_OUT", "", _JANITOR, in_seconds(4, startup_seconds=60)),
+    Fault("stopped while the job runs", "ABORTED", "", _AFTER_BAD_END, emulated(), stop_when="RUNNING"),
+    Fault("execution exceeds its time-out", "TIMED_OUT", "", _AFTER_BAD_END, in_seconds(4, startup_seconds=60)),
     Fault("stopped, and the event is lost", "ABORTED", "", _HOURLY,
           emulated(startup_seconds=60, events_lost=True), stop_when="STARTING", hours=2),
     Fault("terminating is throttled", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…",
           _STATE_MACHINE,
           in_seconds(5, "Run job", driver="hangs", api={"TerminateJobFlows": THROTTLED | {"times": 3}})),
     Fault("terminating fails permanently", "FAILED JobFailed",
-          "It broke. Logs:…could not be terminated; the janitor was called…", _IDLE,
+          "It broke. Logs:…could not be terminated; the clean-up was called…", _IDLE,
           emulated(api={"TerminateJobFlows": BROKEN, "AddJobFlowSteps": BROKEN}), hours=0.5),
 ]  # fmt: skip
 

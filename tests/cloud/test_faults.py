@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud import faults
-from tests.cloud.deployed import Deployed
+from tests.cloud.deployed import Deployed, wait_until
 from tests.cloud.faults import FAULTS, FEW, Fault
 
 Rows = list[tuple[str, ...]]
@@ -73,9 +73,11 @@ def test_the_log_says_why_the_nodes_could_not_write(few: Deployed) -> None:
 
 
 def test_a_cluster_that_cannot_be_terminated_raises_an_alarm(few: Deployed) -> None:
-    client = few.aws.client("stepfunctions")
-    failed = client.list_executions(stateMachineArn=f"{few.machine}-janitor", statusFilter="FAILED")["executions"]
-    assert failed
+    def raised() -> list[str]:
+        alarms = few.aws.client("cloudwatch").describe_alarms(StateValue="ALARM")["MetricAlarms"]
+        return [alarm["AlarmDescription"] for alarm in alarms if alarm["AlarmName"].startswith(few.name)]
+
+    wait_until(lambda: "A cluster outlived its run, or the clean-up failed." in raised(), "the alarm")
 
 
 def test_two_executions_at_once_each_publish_their_own(few: Deployed, fault_rows: Rows) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from cdk_app.cleanup_function.decisions import EMR_ENDPOINT, GUARDDUTY_ENDPOINT
 from tests.cloud.conftest import SETTINGS
 from tests.cloud.deployed import Deployed, wait_until
 from tests.local_aws import cdk
 from tests.local_aws.emulator import LocalAws
-
-_EMR_ENDPOINT = {"Name": "emr-service-vpce", "for-use-with-amazon-emr-managed-policies": "true"}
 
 
 def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path, destroy_rows: list[tuple[str, str]]) -> None:
@@ -49,22 +48,29 @@ def during_the_job(dev: Deployed) -> None:
     _start_until(dev, "RUNNING")
 
 
-def with_an_endpoint_that_emr_created(dev: Deployed) -> None:
-    """Create the endpoint that EMR documents for its release 8."""
+def with_endpoints_and_a_security_group_of_others(dev: Deployed) -> None:
+    """Create the endpoints that EMR and GuardDuty document, and the security group of GuardDuty."""
+    vpc = _create_endpoint(dev, "elasticmapreduce", EMR_ENDPOINT)
+    _create_endpoint(dev, "guardduty-data", GUARDDUTY_ENDPOINT)
+    dev.aws.client("ec2").create_security_group(
+        GroupName="GuardDutyManagedSecurityGroup", Description="GuardDuty", VpcId=vpc
+    )
+
+
+def _create_endpoint(dev: Deployed, service: str, tags: dict[str, str]) -> str:
+    """Create an interface endpoint in the network of the stack, and return the ID of the network."""
     ec2 = dev.aws.client("ec2")
     (subnet, *_) = [subnet for subnet in ec2.describe_subnets()["Subnets"] if _is_of(dev, subnet)]
     ec2.create_vpc_endpoint(
         VpcId=subnet["VpcId"],
         VpcEndpointType="Interface",
-        ServiceName="com.amazonaws.eu-west-3.elasticmapreduce",
+        ServiceName=f"com.amazonaws.eu-west-3.{service}",
         SubnetIds=[subnet["SubnetId"]],
         TagSpecifications=[
-            {
-                "ResourceType": "vpc-endpoint",
-                "Tags": [{"Key": key, "Value": value} for key, value in _EMR_ENDPOINT.items()],
-            }
+            {"ResourceType": "vpc-endpoint", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
         ],
     )
+    return str(subnet["VpcId"])
 
 
 def _start_until(dev: Deployed, state: str) -> None:
@@ -89,9 +95,21 @@ def stage(aws: LocalAws, dev: Deployed, drawn: Path) -> Iterator[Deployed]:
     aws.control("faults", {})
 
 
+def test_every_hour_the_endpoint_of_emr_is_removed(stage: Deployed) -> None:
+    _create_endpoint(stage, "elasticmapreduce", EMR_ENDPOINT)
+    _create_endpoint(stage, "guardduty-data", GUARDDUTY_ENDPOINT)
+
+    def services() -> list[str]:
+        endpoints = stage.aws.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
+        return [one["ServiceName"].rpartition(".")[2] for one in endpoints if one["VpcEndpointType"] == "Interface"]
+
+    stage.aws.control("hours", 1)
+    wait_until(lambda: services() == ["guardduty-data"], "the endpoint to go")
+
+
 @pytest.mark.parametrize(
     "arrange",
-    [seconds_after_a_run, while_a_cluster_starts, during_the_job, with_an_endpoint_that_emr_created],
+    [seconds_after_a_run, while_a_cluster_starts, during_the_job, with_endpoints_and_a_security_group_of_others],
     ids=lambda arrange: arrange.__name__,
 )
 def test_destroying_leaves_nothing(

@@ -13,7 +13,7 @@ _RESOURCES = {
     "elasticmapreduce:": '["EMR cluster<br/>in isolated subnets"]',
     "aws-sdk:emr:": '["EMR cluster<br/>in isolated subnets"]',
     "WatchTopic": '>"topic: e-mail, alarms"]',
-    "JanitorMachine": '[["janitor: every hour,<br/>and after a bad end"]]',
+    "CleanUpFunction": '[["clean-up: every hour,<br/>and after a bad end"]]',
 }
 
 

@@ -18,20 +18,20 @@ from cdk_app.stage_settings import Stage, StageSettings
 from tests.infra.conftest import CONTEXT, Synthesise
 from tests.infra.template import ACCOUNT, REGION, Synthesised
 
-NODES, SERVICE, WORKFLOW, JANITOR = "ClusterInstanceRole", "ClusterServiceRole", "WorkflowRole", "JanitorRole"
-GUARD = "GuardRole"
+NODES, SERVICE, WORKFLOW, CLEAN_UP = "ClusterInstanceRole", "ClusterServiceRole", "WorkflowRole", "CleanUpRole"
 DATA, RESULTS, LOGS = "arn:aws:s3:::StorageData", "arn:aws:s3:::StorageResults", "arn:aws:s3:::StorageLogs"
 CLUSTER = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/j-1"
 OURS = {"elasticmapreduce:resourcetag/stack": "fruits-dev"}
 THEIRS = {"elasticmapreduce:resourcetag/stack": "fruits-prod"}
+GROUP = f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/sg-1"
 ENDPOINT = f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc-endpoint/vpce-1"
 EMR_MANAGED = "aws:resourcetag/for-use-with-amazon-emr-managed-policies"
 EMRS = {"aws:resourcetag/name": "emr-service-vpce", EMR_MANAGED: "true"}
 #: CloudFormation replaces a resource whose logical ID changes. These would lose objects, messages or history.
 STATEFUL = {
     "AWS::S3::Bucket": {"StorageData6BB23F4E", "StorageResultsB2A4FB2E", "StorageLogs2A2D4D26"},
-    "AWS::Logs::LogGroup": {"WorkflowLogD7C9FC7F", "JanitorLog03E57EC5", "StorageEmptying49D00EA8", "GuardLog047B64CB"},
-    "AWS::StepFunctions::StateMachine": {"WorkflowMachine0C2E3460", "JanitorMachine2A2C5798"},
+    "AWS::Logs::LogGroup": {"WorkflowLogD7C9FC7F", "StorageEmptying49D00EA8", "CleanUpLog005EBAD0"},
+    "AWS::StepFunctions::StateMachine": {"WorkflowMachine0C2E3460"},
     "AWS::SNS::Topic": {"WatchTopicE125D5FE"},
     "AWS::SNS::Subscription": {"WatchTopicfruitsexamplecomE53A3AB7"},
     "AWS::Budgets::Budget": {"WatchBudget1233585C"},
@@ -80,16 +80,18 @@ def allows(stack: Synthesised, role: str, action: str, resource: str, region: st
         (WORKFLOW, "elasticmapreduce:AddJobFlowSteps", CLUSTER, OURS),
         (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
         (WORKFLOW, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
-        (JANITOR, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
-        (JANITOR, "elasticmapreduce:ListClusters", "*", {}),
-        (GUARD, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
-        (GUARD, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
-        (GUARD, "elasticmapreduce:ListClusters", "*", {}),
-        (GUARD, "states:ListExecutions", f"arn:aws:states:{REGION}:{ACCOUNT}:WorkflowMachine", {}),
-        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev:run-1", {}),
-        (GUARD, "ec2:DescribeVpcEndpoints", "*", {}),
-        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, EMRS),
-        (GUARD, "logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:GuardLog", {}),
+        (WORKFLOW, "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:CleanUpFunction", {}),
+        (CLEAN_UP, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (CLEAN_UP, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
+        (CLEAN_UP, "elasticmapreduce:ListClusters", "*", {}),
+        (CLEAN_UP, "states:ListExecutions", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:fruits-dev", {}),
+        (CLEAN_UP, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev:run-1", {}),
+        (CLEAN_UP, "ec2:DescribeVpcEndpoints", "*", {}),
+        (CLEAN_UP, "ec2:DescribeSecurityGroups", "*", {}),
+        (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, EMRS),
+        (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/guarddutymanaged": "true"}),
+        (CLEAN_UP, "ec2:DeleteSecurityGroup", GROUP, {"ec2:vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/NetworkVpc"}),
+        (CLEAN_UP, "logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:CleanUpLog", {}),
     ],
 )
 def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
@@ -129,7 +131,7 @@ def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, key
         (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/features/part-0.parquet", {}),
         (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
         (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/summary.json", {}),
-        (JANITOR, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, OURS),
+        (CLEAN_UP, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, OURS),
         (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
         (WORKFLOW, "s3:DeleteObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
         (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {}),
@@ -140,20 +142,21 @@ def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, key
         (WORKFLOW, "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:other", {}),
         (WORKFLOW, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
         (WORKFLOW, "events:PutRule", f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other", {}),
-        (JANITOR, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
-        (JANITOR, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
-        (JANITOR, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
-        (JANITOR, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:WatchTopic", {}),
-        (GUARD, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
-        (GUARD, "elasticmapreduce:DescribeCluster", CLUSTER, {}),
-        (GUARD, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
-        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-prod:run-1", {}),
-        (GUARD, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev-janitor:1", {}),
-        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/name": "emr-service-vpce"}),
-        (GUARD, "ec2:DeleteVpcEndpoints", ENDPOINT, {EMR_MANAGED: "true"}),
-        (GUARD, "ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", {}),
-        (GUARD, "logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:GuardLog", {}),
-        (GUARD, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+        (CLEAN_UP, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:WatchTopic", {}),
+        (CLEAN_UP, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
+        (CLEAN_UP, "elasticmapreduce:DescribeCluster", CLUSTER, {}),
+        (CLEAN_UP, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
+        (CLEAN_UP, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-prod:run-1", {}),
+        (CLEAN_UP, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev-other:1", {}),
+        (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/name": "emr-service-vpce"}),
+        (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {EMR_MANAGED: "true"}),
+        (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/guarddutymanaged": "false"}),
+        (CLEAN_UP, "ec2:DeleteSecurityGroup", GROUP, {"ec2:vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/vpc-other"}),
+        (CLEAN_UP, "ec2:DeleteSecurityGroup", GROUP, {}),
+        (CLEAN_UP, "ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", {}),
+        (CLEAN_UP, "logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:CleanUpLog", {}),
+        (CLEAN_UP, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+        (CLEAN_UP, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
     ],
 )
 def test_a_role_may_not(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
@@ -168,7 +171,7 @@ def test_a_role_may_not(dev: Synthesised, role: str, action: str, resource: str,
         (NODES, "lambda.amazonaws.com", False),
         (SERVICE, "ec2.amazonaws.com", False),
         (WORKFLOW, "elasticmapreduce.amazonaws.com", False),
-        (JANITOR, "ec2.amazonaws.com", False),
+        (CLEAN_UP, "ec2.amazonaws.com", False),
     ],
 )
 def test_the_workflow_passes_two_roles_each_to_its_service(
@@ -183,7 +186,7 @@ def test_the_workflow_passes_two_roles_each_to_its_service(
 def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: StageSettings) -> None:
     stack = synthesise(settings)
     ours = [role for role in stack.of("AWS::IAM::Role") if not role.startswith("CustomS3AutoDelete")]
-    assert {NODES, SERVICE, WORKFLOW, JANITOR, "JanitorStartRole", GUARD} == set(ours)
+    assert {NODES, SERVICE, WORKFLOW, CLEAN_UP} == set(ours)
     for role in ours:
         for statement in stack.statements(role):
             if statement["Effect"] == "Deny":
@@ -194,7 +197,7 @@ def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: StageSe
         assert not allows(stack, role, "ec2:DescribeRegions", "*", region="us-east-1")
 
 
-@pytest.mark.parametrize("role", [SERVICE, WORKFLOW, JANITOR, "JanitorStartRole"])
+@pytest.mark.parametrize("role", [SERVICE, WORKFLOW])
 def test_a_service_assumes_a_role_for_this_account_only(dev: Synthesised, role: str) -> None:
     (statement,) = dev.of("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == ACCOUNT

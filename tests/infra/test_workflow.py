@@ -202,9 +202,9 @@ def test_a_cluster_that_cannot_be_ended_after_success_raises_an_alarm_and_keeps_
     assert execution.status == "SUCCEEDED"
     assert execution.output["images"]["found"] == 4
     assert execution.output["warnings"] == [
-        "The cluster j-NEW could not be terminated; the janitor was called. (It broke.)"
+        "The cluster j-NEW could not be terminated; the clean-up was called. (It broke.)"
     ]
-    assert [given["Input"] for given in aws.named("states:startExecution")] == [{"run": "run-1", "alarm": True}]
+    assert [given["Payload"] for given in aws.named("lambda:invoke")] == [{"run": "run-1", "alarm": True}]
     assert len(aws.named("elasticmapreduce:terminateCluster")) == 6
 
 
@@ -217,14 +217,14 @@ def test_an_execution_ends_after_its_cluster(definition: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("published", [True, False])
-def test_a_cluster_that_does_not_end_is_left_to_the_janitor(definition: dict[str, Any], published: bool) -> None:
+def test_a_cluster_that_does_not_end_is_left_to_the_clean_up(definition: dict[str, Any], published: bool) -> None:
     short = json.loads(json.dumps(definition).replace(f"$end_looks < {workflow._MAX_END_LOOKS}", "$end_looks < 4"))
     aws = Aws(job=publish if published else write_failure, looks_until_ended=99)
     if not published:
         aws.fails["elasticmapreduce:addStep"] = FAILED
     execution = run(short, aws)
-    warning = "The cluster j-NEW was told to terminate, but had not ended 10 minutes later; the janitor was called."
-    assert [given["Input"] for given in aws.named("states:startExecution")] == [{"run": "run-1", "alarm": True}]
+    warning = "The cluster j-NEW was told to terminate, but had not ended 10 minutes later; the clean-up was called."
+    assert [given["Payload"] for given in aws.named("lambda:invoke")] == [{"run": "run-1", "alarm": True}]
     if published:
         assert execution.output["warnings"] == [warning]
     else:
@@ -232,20 +232,20 @@ def test_a_cluster_that_does_not_end_is_left_to_the_janitor(definition: dict[str
         assert execution.cause.endswith(warning)
 
 
-def test_a_cluster_that_emr_does_not_describe_is_left_to_the_janitor(definition: dict[str, Any]) -> None:
+def test_a_cluster_that_emr_does_not_describe_is_left_to_the_clean_up(definition: dict[str, Any]) -> None:
     aws = Aws(job=publish, fails={"emr:describeCluster": FAILED})
     execution = run(definition, aws)
-    assert execution.output["warnings"] == ["The cluster j-NEW may not have ended; the janitor was called. (It broke.)"]
-    assert len(aws.named("states:startExecution")) == 1
+    assert execution.output["warnings"] == [
+        "The cluster j-NEW may not have ended; the clean-up was called. (It broke.)"
+    ]
+    assert len(aws.named("lambda:invoke")) == 1
 
 
 def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition: dict[str, Any]) -> None:
-    fails = dict.fromkeys(
-        ("elasticmapreduce:addStep", "elasticmapreduce:terminateCluster", "states:startExecution"), FAILED
-    )
+    fails = dict.fromkeys(("elasticmapreduce:addStep", "elasticmapreduce:terminateCluster", "lambda:invoke"), FAILED)
     execution = run(definition, Aws(job=write_failure, fails=fails))
     assert execution.cause.startswith("7 % of the images were rejected. ")
-    assert execution.cause.endswith("could not be terminated; the janitor was called. (It broke.)")
+    assert execution.cause.endswith("could not be terminated; the clean-up was called. (It broke.)")
 
 
 def test_a_published_run_succeeds_although_its_step_failed(definition: dict[str, Any]) -> None:
@@ -322,11 +322,9 @@ def test_only_errors_that_started_nothing_are_retried(definition: dict[str, Any]
     assert not definition["States"]["Create cluster"]["Resource"].endswith(".sync")
 
 
-@pytest.mark.parametrize("machine", ["Workflow", "Janitor"])
-def test_the_definition_is_valid_and_matches_the_golden_file(dev: Synthesised, machine: str) -> None:
-    definition = dev.definition(machine)
+def test_the_definition_is_valid_and_matches_the_golden_file(definition: dict[str, Any]) -> None:
     assert Linter.validate(definition) == []
-    check(machine.lower(), definition)
+    check("workflow", definition)
 
 
 @pytest.mark.parametrize("hours", [1, 72])

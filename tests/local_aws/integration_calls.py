@@ -48,15 +48,13 @@ CALLS = {
         *("emr", "TerminateJobFlows", "ElasticMapReduce"), lambda given: {"JobFlowIds": [given["ClusterId"]]}
     ),
     "sns:publish": IntegrationCall("sns", "Publish", "SNS"),
-    "states:startExecution": IntegrationCall(
-        *("stepfunctions", "StartExecution", "StepFunctions"),
-        lambda given: {"stateMachineArn": given["StateMachineArn"], "input": json.dumps(given.get("Input", {}))},
+    "lambda:invoke": IntegrationCall(
+        *("lambda", "Invoke", "Lambda"), lambda given: {**given, "Payload": json.dumps(given.get("Payload", {}))}
     ),
     "aws-sdk:s3:listObjectsV2": IntegrationCall("s3", "ListObjectsV2", "S3"),
     "aws-sdk:s3:getObject": IntegrationCall("s3", "GetObject", "S3"),
     "aws-sdk:emr:describeCluster": IntegrationCall("emr", "DescribeCluster", "Emr"),
     "aws-sdk:emr:listSteps": IntegrationCall("emr", "ListSteps", "Emr"),
-    "aws-sdk:emr:listClusters": IntegrationCall("emr", "ListClusters", "Emr"),
 }
 
 

@@ -1,49 +1,48 @@
-"""EventBridge: starts targets with the role of the rule, loses events on request, and fires rules as hours pass."""
+"""EventBridge: calls functions as their policies allow, loses events on request, and fires rules as hours pass."""
 
 import contextvars
-import threading
+import json
 import time
-from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
-from ministack.services import eventbridge
+from ministack.services import eventbridge, lambda_svc
 
 from tests.local_aws.plugin import patches, roles
 from tests.local_aws.plugin.control import clocks, faults
 
-_target: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("target")
-
-
-def in_background(function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function in a thread that keeps the account and the region of MiniStack."""
-    threading.Thread(target=contextvars.copy_context().run, args=(function, *arguments), daemon=True).start()
+_rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
 
 
 def install() -> None:
-    """Start state machines through the API with the role of the rule, and let tests move the clock."""
+    """Check the policies of functions, retry failed calls, count their errors, and let tests move the clock."""
 
     def invoke_target(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
         if not (faults.events_lost and event["Source"] == "aws.states"):
-            _target.set(target)
+            _rule.set(rule)
             invoke(target, event, rule, view)
 
     invoke = patches.replace(eventbridge, "_invoke_target", invoke_target)
-    # MiniStack sends events in the event loop that must also answer the request, so this needs a thread.
-    patches.replace(
-        eventbridge,
-        "_dispatch_to_stepfunctions",
-        lambda machine, given: in_background(_start, _target.get()["RoleArn"], machine, given),
-    )
+    patches.replace(eventbridge, "_dispatch_to_lambda", lambda function, given: _call(_rule.get(), function, given))
+
+    def execute_function(function: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = execute(function, event)
+        if result.get("error"):
+            name = function["config"]["FunctionName"]
+            lambda_svc._emit_lambda_metrics(name, duration_ms=0, error=True, throttle=False)
+        return result
+
+    # MiniStack counts the errors of synchronous calls only.
+    execute = patches.replace(lambda_svc, "_execute_function", execute_function)
     clocks.append(_fire)
 
 
-def _start(role: str, machine: str, given: str) -> None:
-    try:
-        credentials = roles.assume(role, "events", machine)
-        roles.client("stepfunctions", credentials).start_execution(stateMachineArn=machine, input=given)
-    except (roles.RefusedError, ClientError) as error:
-        print(f"EventBridge could not start {machine}: {error}", flush=True)
+def _call(rule: dict[str, Any], function: str, given: str) -> None:
+    """Call a function asynchronously, as Lambda does: it runs a call that fails twice again."""
+    record, config, _ = lambda_svc._get_func_record_for_ref(function)
+    if not roles.resource_allows(record["policy"], "events", "lambda:InvokeFunction", function, rule["Arn"]):
+        print(f"{rule['Arn']} may not call {function}.", flush=True)
+        return
+    lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(record, config), json.loads(given))
 
 
 def _fire(hours: float) -> None:

@@ -11,7 +11,7 @@ _REQUIREMENTS = Path(__file__).parents[3] / "requirements-dev.txt"
 #: Every name that the plug-in replaces, or uses although it is not public.
 NAMES = {
     "app": ("app",),
-    "core.iam_actions": ("extract_iam_action",),
+    "core.iam_actions": ("extract_iam_action", "request_tag_context", "_query_param"),
     "core.iam_evaluator": (
         *("EvalContext", "evaluate", "evaluate_resource_policy", "caller_arn"),
         *("_gather_role_policies", "_role_name_from_assumed_arn"),
@@ -22,10 +22,14 @@ NAMES = {
     "services.ec2": ("_security_groups", "_vpc_endpoints", "_tags"),
     "services.emr": ("_HANDLERS", "_clusters", "_steps", "_make_step"),
     "services.eventbridge": (
-        *("_invoke_target", "_dispatch_to_stepfunctions"),
+        *("_invoke_target", "_dispatch_to_lambda"),
         *("_tick_scheduled_rules", "_rule_last_fired", "_rules"),
     ),
     "services.iam": ("_roles", "_gen_secret", "_gen_session_access_key", "_gen_session_token"),
+    "services.lambda_svc": (
+        *("_get_func_record_for_ref", "_execution_record_for_config", "invoke_async_with_retry"),
+        *("_execute_function", "_emit_lambda_metrics"),
+    ),
     "services.s3": ("_bucket_tags", "_buckets", "_delete_bucket", "_put_bucket_lifecycle", "_read_body"),
     "services.stepfunctions": (
         *("_state_machines", "_executions", "_ExecutionError"),

@@ -57,17 +57,8 @@ def _new_session(name: str, service: str, source: str) -> dict[str, str]:
     known = iam._roles.get(name)
     if known is None:
         raise RefusedError(f"The role with name {name} cannot be found.")
-    context = iam_evaluator.EvalContext(
-        principal_arn="",
-        principal_type="Service",
-        principal_account=account,
-        action="sts:AssumeRole",
-        resource_arn=arn(name),
-        region=get_region(),
-        service_context={"aws:sourceaccount": account, "aws:sourcearn": source},
-    )
     trust = known["AssumeRolePolicyDocument"]
-    if iam_evaluator.evaluate_resource_policy(trust, context, service=f"{service}.amazonaws.com").decision != "Allow":
+    if not resource_allows(trust, service, "sts:AssumeRole", arn(name), source):
         raise RefusedError(
             f"{service}.amazonaws.com may not assume the role {name}: its trust policy does not allow it."
         )
@@ -88,6 +79,22 @@ def _new_session(name: str, service: str, source: str) -> dict[str, str]:
         },
     )
     return credentials
+
+
+def resource_allows(policy: dict[str, Any], service: str, action: str, resource: str, source: str) -> bool:
+    """Return whether the policy of a resource allows a service to act for `source`, such as a rule."""
+    account = get_account_id()
+    context = iam_evaluator.EvalContext(
+        principal_arn="",
+        principal_type="Service",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region=get_region(),
+        service_context={"aws:sourceaccount": account, "aws:sourcearn": source},
+    )
+    decision = iam_evaluator.evaluate_resource_policy(policy, context, service=f"{service}.amazonaws.com").decision
+    return bool(decision == "Allow")
 
 
 def client(service: str, credentials: dict[str, str]) -> Any:

@@ -1,0 +1,1 @@
+"""The code of the clean-up's Lambda function. It imports nothing else of this project."""
