@@ -1,10 +1,12 @@
-# Everything runs from .venv. Only Python 3.11 must be installed: Java and Node come as Python packages.
-PYTHON ?= python3.11
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
+# Everything runs from .venv. uv makes it, and Java and Node come as Python packages. Python is only needed to install uv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+UV := .cache/uv/bin/uv
+INSTALL := $(UV) pip install --quiet --python .venv/bin/python
+INSTALL_UV := -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements-uv.lock
 RUN := .venv/bin/python -m
 PYTEST := $(RUN) pytest --numprocesses=2 --no-loadscope-reorder
-LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --custom-compile-command 'make lock'
+LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench lint lock clean
 
@@ -33,25 +35,33 @@ lint: .venv/.developer ## Check and format the code
 	@.venv/bin/ruff format
 	@.venv/bin/mypy
 
-lock: ## Resolve the pinned requirements, and write lock files with hashes
-	@$(PYTHON) -m venv .cache/uv
-	@.cache/uv/bin/python -m pip install --quiet uv
-	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
-	@$(LOCK) requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
+lock: $(UV) ## Resolve the pinned requirements, and write lock files with hashes
+	@$(LOCK) --python-version 3.11 requirements-dev.txt --output-file requirements-dev.lock
+	@$(LOCK) --python-version 3.11 requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
+	@echo uv | $(LOCK) --no-config --python-version 3.8 - --constraint requirements.txt --output-file requirements-uv.lock
 
 clean: ## Remove everything that the other targets made, including the virtual environment
 	@rm -rf .venv .cache demo
 
-.venv/.user: requirements.lock pyproject.toml
-	@echo 'Setting up .venv. This takes a few minutes, but only the first time.'
-	@$(PYTHON) -m venv .venv
-	@$(PIP) requirements.lock
-	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+$(UV): requirements-uv.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || \
+		{ echo '$(PYTHON) is not Python 3.8 or later. Install it, or name it: make PYTHON=python3.12' >&2; exit 2; }
+	@if "$(PYTHON)" -m venv .cache/uv >/dev/null 2>&1; then .cache/uv/bin/python $(INSTALL_UV); \
+	elif "$(PYTHON)" -m pip --version >/dev/null 2>&1; then "$(PYTHON)" $(INSTALL_UV) --target .cache/uv --upgrade; \
+	else echo '$(PYTHON) has neither venv nor pip. Install one of them, such as with: apt install python3-venv' >&2; exit 2; fi
+	@touch $@
+
+.venv/.user: requirements.lock pyproject.toml $(UV)
+	@echo 'Setting up .venv. This takes about a minute, but only the first time.'
+	@UV_PYTHON_INSTALL_DIR=.cache/python $(UV) venv --quiet --clear --python 3.11 .venv || \
+		{ echo 'There is no Python 3.11, and uv could not download it. Install Python 3.11, then run make again.' >&2; exit 2; }
+	@$(INSTALL) --require-hashes --build-constraint requirements.lock --requirement requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.developer: requirements-dev.lock .venv/.user
 	@echo 'Adding the test tools to .venv.'
-	@$(PIP) requirements-dev.lock
+	@$(INSTALL) --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 # The cloud targets. npm installs the CDK command that package-lock.json pins; the command runs on the Node of .venv.
