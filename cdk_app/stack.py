@@ -16,10 +16,7 @@ from cdk_app.vpc import IsolatedVpc
 from cdk_app.workflow import Workflow, longest_execution
 from spark_job import runs
 
-_READ_AND_WRITE = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
-# S3A uploads large objects in parts, and its committers list and abort unfinished uploads.
-_MULTIPART = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-_LIST = ["s3:ListBucket", "s3:ListBucketMultipartUploads"]
+_READ_AND_WRITE = ["s3:GetObject", "s3:PutObject"]
 
 
 class FruitsStack(cdk.Stack):
@@ -106,13 +103,13 @@ class FruitsStack(cdk.Stack):
         data, results, logs = self.storage.data, self.storage.results, self.storage.logs
         allow = self.cluster.instance_role.add_to_policy
         allow(_statement("ReadPhotos", ["s3:GetObject"], [data.arn_for_objects("*")]))
-        allow(_statement("ListPhotosAndResults", _LIST, [data.bucket_arn, results.bucket_arn]))
+        allow(_statement("ListPhotosAndResults", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
         # A deployment replaces the job's objects by others while a cluster starts, so all assets are allowed.
         allow(_statement("ReadTheJob", ["s3:GetObject"], [self.job.asset_arns]))
         allow(
             _statement(
                 "WriteResults",
-                [*_READ_AND_WRITE, *_MULTIPART],
+                _READ_AND_WRITE,
                 [results.arn_for_objects(f"{runs.RUNS}/*"), results.arn_for_objects(runs.LATEST)],
             )
         )
@@ -132,7 +129,7 @@ class FruitsStack(cdk.Stack):
             iam.PolicyStatement(
                 sid="OwnBuckets",
                 principals=[iam.AnyPrincipal()],
-                actions=[*_LIST, *_READ_AND_WRITE, *_MULTIPART],
+                actions=["s3:ListBucket", *_READ_AND_WRITE],
                 resources=[
                     *(bucket.bucket_arn for bucket in buckets),
                     *(bucket.arn_for_objects("*") for bucket in buckets),

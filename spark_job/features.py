@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, Self
@@ -15,23 +15,22 @@ from numpy.typing import NDArray
 from pyspark import SparkContext
 from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from spark_job import tables
 from spark_job.network.images import Reason, RejectedImageError, check_size, decode
 from spark_job.network.model import CompiledNetwork, extractor
-from spark_job.plan import Plan, Slice, photos, task_number
+from spark_job.plan import Plan, Slice, photos
 from spark_job.storage import open_store
 from spark_job.storage.base import BadNameError, Store, UnavailableError
-from spark_job.tables import PartWriter, Table
+from spark_job.tables import PartWriter, RejectedPhoto, Table
 
 _CHUNK = 16  # at most half of the photos that are read ahead; otherwise the network waits for reads
 _READERS = 16
 _BYTES_AHEAD = 32 * 2**20
 _TASKS_PER_CORE = 8
 _IMAGES_PER_TASK = (64, 4_000)
-REUSED_PREFIX = "reused-"
-"""How the names of files begin that hold features of an earlier run."""
+_EXAMPLES = 50
 
 
 class Photo(NamedTuple):
@@ -74,7 +73,18 @@ class FeatureTask:
         return cls(source, context.broadcast(model), context.accumulator(0), context.accumulator(0))
 
 
-def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Table, rejected: Table) -> dict[str, int]:
+@dataclass(frozen=True)
+class Rejections:
+    """The number of rejected photos by reason, and the first 50 of them, sorted by reason and path."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[RejectedPhoto] = field(default_factory=list)
+
+    def __add__(self, other: "Rejections") -> "Rejections":
+        return Rejections(self.counts + other.counts, sorted(self.examples + other.examples)[:_EXAMPLES])
+
+
+def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Table, rejected: Table) -> Rejections:
     """Write the features of every image of a plan, or the reason for its rejection, to two tables.
 
     Each task gets slices of the plan. It reads its own images, many at a time, while the network works on those that
@@ -90,24 +100,13 @@ def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Tabl
         What the tasks share.
     features, rejected
         The tables to write.
-
-    Returns
-    -------
-    dict of str to int
-        The number of rejected images by reason.
     """
     if not plan.to_compute:  # Spark cannot read a table without files
         rejected.write("part-00000.parquet", [], tables.REJECTED_SCHEMA)
-        return {}
+        return Rejections()
     tasks = plan.split(images_per_task(plan.to_compute, context.defaultParallelism))
     run_task = partial(_run_task, task, plan.table, features, rejected)
-    counts = sum(context.parallelize(tasks, len(tasks)).map(run_task).collect(), Counter[str]())
-    return dict(sorted(counts.items()))
-
-
-def reuse(reused: DataFrame, features: Table) -> None:
-    """Copy features of an earlier run to files of their own in the features table."""
-    reused.select(*tables.FEATURES_SCHEMA.names).mapInArrow(partial(_reuse_task, features), "nothing long").collect()
+    return sum(context.parallelize(tasks, len(tasks)).map(run_task).collect(), Rejections())
 
 
 def images_per_task(images: int, cores: int) -> int:
@@ -133,9 +132,9 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
                 task.retries.add(again)
 
 
-def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, slices: list[Slice]) -> "Counter[str]":
-    name = f"part-{task_number():05d}.parquet"
-    reasons: Counter[str] = Counter()
+def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, slices: list[Slice]) -> Rejections:
+    name = f"part-{tables.task_number():05d}.parquet"
+    total = Rejections()
     with (
         PartWriter(features, name, tables.FEATURES_SCHEMA) as accepted_rows,
         PartWriter(rejected, name, tables.REJECTED_SCHEMA) as rejected_rows,
@@ -143,14 +142,15 @@ def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, 
         for batch in outcomes(task, photos(plan, slices)):
             is_accepted = batch.column("reason").is_null()
             accepted_rows.add(batch.filter(is_accepted))
-            rejected_rows.add(batch.filter(pc.invert(is_accepted)))
-            reasons.update(batch.column("reason").drop_null().to_pylist())
-    return reasons
+            refused = batch.filter(pc.invert(is_accepted))
+            rejected_rows.add(refused)
+            total += _rejections(refused)
+    return total
 
 
-def _reuse_task(features: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    features.write(f"{REUSED_PREFIX}{task_number():05d}.parquet", batches, tables.FEATURES_SCHEMA)
-    yield from ()  # mapInArrow expects an iterator
+def _rejections(rows: pa.RecordBatch) -> Rejections:
+    examples = [RejectedPhoto(row["reason"], row["path"], row["detail"]) for row in rows.to_pylist()]
+    return Rejections(Counter(example.reason for example in examples), examples)
 
 
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:

@@ -1,48 +1,104 @@
 """A fitted PCA in Spark's standard form: a ``PipelineModel``, which pyspark can load by itself.
 
-Only the driver imports this module. ``pyspark.ml`` would take 13 MB of each Python worker.
+The folder of a ``PipelineModel`` has a line of JSON about the pipeline and about each of its stages, and a row of
+Parquet with the data of each stage. Spark finds its vectors and matrices by a description of the columns in the footer.
 """
 
-from functools import partial
+import json
+import time
 from typing import Any
 
-from pyspark.ml import PipelineModel
-from pyspark.ml.common import _py2java
-from pyspark.ml.feature import PCAModel, StandardScalerModel
-from pyspark.ml.linalg import DenseMatrix, DenseVector
-from pyspark.sql import SparkSession
+import numpy as np
+import pyarrow as pa
 
 from spark_job.moments import FittedPca
-from spark_job.runs import MODEL_STAGES
+from spark_job.storage.base import Store
+from spark_job.tables import Table
+
+_CLASSES = {"centre": "feature.StandardScalerModel", "pca": "feature.PCAModel"}
+"""The uids of the stages, in order, and their classes in Spark."""
+_COLUMN_TYPES = b"org.apache.spark.sql.parquet.row.metadata"
 
 
-def from_pca(spark: SparkSession, fitted: FittedPca) -> PipelineModel:
-    """Return a fitted PCA as Spark's own models: a scaler, then a rotation.
+def save(fitted: FittedPca, store: Store, folder: str) -> None:
+    """Write a fitted PCA as Spark's own models: a scaler, then a rotation.
 
     The pipeline reads the vector column ``features`` (see ``pyspark.ml.functions.array_to_vector``) and adds ``pca``.
     Spark's ``PCAModel`` does not subtract the mean, so a ``StandardScalerModel`` comes first.
     """
-    centre, rotate = MODEL_STAGES
-    feature = spark._jvm.org.apache.spark.ml.feature  # type: ignore[union-attr]  # there is a JVM
-    vector = partial(_py2java, spark.sparkContext)
-    scaler = feature.StandardScalerModel(centre, vector(DenseVector(fitted.scale)), vector(DenseVector(fitted.mean)))
-    scaler.set(scaler.withMean(), True)
-    scaler.set(scaler.withStd(), bool((fitted.scale != 1).any()))
+    from pyspark.ml.linalg import DenseMatrix, DenseVector  # 13 MB, which `similar` does not need
+
     width, k = fitted.components.shape
-    loadings = DenseMatrix(width, k, fitted.components.ravel(order="F"))
-    explained = DenseVector(fitted.explained_variance_ratio[: fitted.k])
-    rotation = feature.PCAModel(rotate, vector(loadings), vector(explained))
-    rotation.set(rotation.k(), fitted.k)
-    stages: list[Any] = [
-        _python(StandardScalerModel, scaler, "features", "centred"),
-        _python(PCAModel, rotation, "centred", "pca"),
+    with_std = bool((fitted.scale != 1).any())
+    centre = {"inputCol": "features", "outputCol": "centred", "withMean": True, "withStd": with_std}
+    rotate = {"inputCol": "centred", "outputCol": "pca", "k": k}
+    _write_row(_data(store, folder, "centre"), std=DenseVector(fitted.scale), mean=DenseVector(fitted.mean))
+    _write_row(
+        _data(store, folder, "pca"),
+        pc=DenseMatrix(width, k, fitted.components.ravel(order="F")),
+        explainedVariance=DenseVector(fitted.explained_variance_ratio[:k]),
+    )
+    for uid, params in (("centre", centre), ("pca", rotate)):
+        _describe(store, _stage(folder, uid), _CLASSES[uid], uid, params)
+    _describe(store, folder, "PipelineModel", "PipelineModel", {"stageUids": [*_CLASSES]})
+
+
+def load(store: Store, folder: str) -> FittedPca:
+    """Read what :func:`save` wrote, or what Spark writes when somebody saves the loaded pipeline again.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        If the folder holds no such pipeline.
+    """
+    centre, rotate = (_read_row(_data(store, folder, uid)) for uid in _CLASSES)
+    loadings = rotate["pc"]
+    shape = (loadings["numRows"], loadings["numCols"])
+    return FittedPca(
+        mean=np.array(centre["mean"]["values"]),
+        scale=np.array(centre["std"]["values"]),
+        components=np.reshape(loadings["values"], shape, order="C" if loadings["isTransposed"] else "F"),
+        explained_variance_ratio=np.array(rotate["explainedVariance"]["values"]),
+    )
+
+
+def _stage(folder: str, uid: str) -> str:
+    return f"{folder}/stages/{[*_CLASSES].index(uid)}_{uid}"
+
+
+def _data(store: Store, folder: str, uid: str) -> Table:
+    return Table(store.uri, f"{_stage(folder, uid)}/data")
+
+
+def _describe(store: Store, folder: str, kind: str, uid: str, params: dict[str, Any]) -> None:
+    import pyspark
+
+    about = {
+        "class": f"org.apache.spark.ml.{kind}",
+        "timestamp": int(time.time() * 1000),
+        "sparkVersion": pyspark.__version__,
+        "uid": uid,
+        "paramMap": params,
+        "defaultParamMap": {},
+    }
+    store.write(f"{folder}/metadata/part-00000", f"{json.dumps(about)}\n".encode())
+
+
+def _write_row(table: Table, **columns: Any) -> None:
+    """Write one row of Spark's vectors and matrices."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql.types import StructField, StructType
+
+    types = StructType([StructField(name, value.__UDT__) for name, value in columns.items()])
+    schema = to_arrow_schema(types).with_metadata({_COLUMN_TYPES: types.json()})
+    arrays = [pa.array([value.__UDT__.serialize(value)], schema.field(name).type) for name, value in columns.items()]
+    table.write("part-00000.parquet", [pa.record_batch(arrays, schema=schema)], schema)
+
+
+def _read_row(table: Table) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [
+        row for name in table.names() for batch in table.read(name) for row in batch.to_pylist()
     ]
-    return PipelineModel(stages)
-
-
-def _python(kind: type[Any], java: Any, input_column: str, output_column: str) -> Any:
-    java.setInputCol(input_column)
-    java.setOutputCol(output_column)
-    model = kind(java)
-    model._transfer_params_from_java()
-    return model
+    if len(rows) != 1:
+        raise FileNotFoundError(f"{table.folder} holds no model")
+    return rows[0]

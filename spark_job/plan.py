@@ -10,25 +10,30 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from spark_job import tables
 from spark_job.errors import UserError
 from spark_job.network.images import SUFFIXES
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
-from spark_job.tables import PHOTOS_SCHEMA, PLAN_SCHEMA, Table
+from spark_job.tables import PHOTOS_SCHEMA, PLAN_SCHEMA, SOURCE_SCHEMA, Table
 
-_PARTS_PER_CORE = 3
-_TASKS_PER_CORE = 8  # more than parts that were wanted: a store may return more, and single ones balance best
-_IMAGES_PER_FILE = 4_000
-_IDENTITY = ["path", "size", "modified"]  # a photo with other values here is a new photo
+IDENTITY = ["path", "size", "modified"]
+"""A photo with other values in these columns is a new photo."""
+KNOWN_SCHEMA = pa.schema([*(PHOTOS_SCHEMA.field(name) for name in IDENTITY), *SOURCE_SCHEMA])
+"""A photo that an earlier run has computed, and the source of its features."""
+
+_COUNTS_SCHEMA = pa.schema([("name", pa.string()), ("run_id", pa.string()), ("images", pa.int64())])
+_PARTS_PER_CORE = (
+    3  # fewer than there may be tasks, because a store may return more parts, and single ones balance best
+)
 _STRIDE = 8
 _IMAGE = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
 _LABEL = r"(?s)(?:^|/)(?P<label>[^/]+)/[^/]*$"
@@ -60,13 +65,10 @@ class Plan:
         The images (PLAN_SCHEMA).
     files
         What the files of the table contain.
-    earlier
-        The features of earlier runs, with the column ``run_id``, or None.
     """
 
     table: Table
     files: list[PlanFile]
-    earlier: DataFrame | None
 
     @property
     def to_compute(self) -> int:
@@ -80,9 +82,14 @@ class Plan:
         return dict(sorted(total.items()))
 
     @property
+    def reused(self) -> int:
+        """The number of images whose features are copied."""
+        return sum(self.reused_from.values())
+
+    @property
     def found(self) -> int:
         """The number of images."""
-        return self.to_compute + sum(self.reused_from.values())
+        return self.to_compute + self.reused
 
     def split(self, size: int) -> list[list[Slice]]:
         """Divide the images to compute into tasks of ``size`` images; the last task may have fewer.
@@ -104,16 +111,6 @@ class Plan:
                     room = size
         filled = [task for task in tasks if task]
         return [task for first in range(_STRIDE) for task in filled[first::_STRIDE]]
-
-    @property
-    def reused(self) -> DataFrame | None:
-        """The rows of the features of earlier runs that the plan reuses."""
-        names = [file.name for file in self.files if file.reused]
-        if self.earlier is None or not names:
-            return None
-        reader = self.earlier.sparkSession.read.schema(from_arrow_schema(PLAN_SCHEMA))
-        chosen = reader.parquet(*map(self.table.uri, names)).filter("run_id is not null")
-        return self.earlier.join(chosen, [*_IDENTITY, "run_id"], "left_semi")
 
 
 def photos(plan: Table, slices: Iterable[Slice]) -> Iterator[pa.RecordBatch]:
@@ -147,25 +144,15 @@ def _parts(store: Store, count: int) -> list[Any]:
 
 def list_images(spark: SparkSession, store: Store) -> DataFrame:
     """Return the images below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
-    numbers, parts = _numbered_parts(spark, store)
-    return numbers.mapInArrow(partial(_listed, store.uri, parts), from_arrow_schema(PHOTOS_SCHEMA))
+    parts = _parts(store, _PARTS_PER_CORE * spark.sparkContext.defaultParallelism)
+    return tables.frame(spark, parts, partial(_list, store.uri), PHOTOS_SCHEMA)
 
 
-def _numbered_parts(spark: SparkSession, store: Store) -> tuple[DataFrame, list[Any]]:
-    """Return the parts of a store, and their numbers as a table with a task for each, if there are not too many."""
-    cores = spark.sparkContext.defaultParallelism
-    parts = _parts(store, _PARTS_PER_CORE * cores)
-    # spark.range would take 0.3 s longer, because it loads Scala's reflection.
-    size = {"end": len(parts), "tasks": min(len(parts), _TASKS_PER_CORE * cores)}
-    return spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size), parts
-
-
-def _listed(uri: str, parts: list[Any], numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the images in the parts with these numbers."""
+def _list(uri: str, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+    """Yield the images in parts of a store."""
     store = open_store(uri)
-    for batch in numbers:
-        for number in batch.column(0).to_pylist():
-            yield from map(_images, store.list_part(parts[number]))
+    for part in parts:
+        yield from map(_images, store.list_part(part))
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
@@ -180,8 +167,8 @@ def label_of(path: str) -> str | None:
     return path.split("/")[-2] or None if "/" in path else None
 
 
-def make(spark: SparkSession, store: Store, earlier: DataFrame | None, table: Table) -> Plan:
-    """List the images of an input, compare them with the features of earlier runs, and write the plan.
+def make(spark: SparkSession, store: Store, known: DataFrame | None, table: Table) -> Plan:
+    """List the images of an input, find those that earlier runs have computed, and write the plan.
 
     Parameters
     ----------
@@ -189,8 +176,8 @@ def make(spark: SparkSession, store: Store, earlier: DataFrame | None, table: Ta
         The session.
     store
         The input.
-    earlier
-        The ``features`` tables of the runs to reuse, with the column ``run_id``, or None.
+    known
+        The photos that earlier runs have computed (KNOWN_SCHEMA), or None.
     table
         The table to write.
 
@@ -199,59 +186,48 @@ def make(spark: SparkSession, store: Store, earlier: DataFrame | None, table: Ta
     UserError
         If there is no image, or the input cannot be listed.
     """
-    if earlier is None:  # the tasks that list also write, so the list does not pass through Spark
-        rows, parts = _numbered_parts(spark, store)
-        write = partial(_list_and_write, table, store.uri, parts)
-    else:  # several runs, or a task that ran twice, may have written an image; one of them gives it
-        known = earlier.groupBy(*_IDENTITY).agg(F.min("run_id").alias("run_id"))
-        rows = list_images(spark, store).join(known, _IDENTITY, "left").select(*PLAN_SCHEMA.names)
-        write = partial(_write, table)
+    if known is None:  # the tasks that list also write, so the list does not pass through Spark
+        parts = _parts(store, _PARTS_PER_CORE * spark.sparkContext.defaultParallelism)
+        counted = tables.frame(spark, parts, partial(_list_and_write, table, store.uri), _COUNTS_SCHEMA)
+    else:
+        photos = list_images(spark, store).join(_once(known), IDENTITY, "left").select(*PLAN_SCHEMA.names)
+        counted = photos.mapInArrow(partial(_write, table), from_arrow_schema(_COUNTS_SCHEMA))
     counts: dict[str, Counter[str | None]] = {}
-    for name, run_id, images in rows.mapInArrow(write, "name string, run_id string, images long").collect():
+    for name, run_id, images in counted.collect():
         counts.setdefault(name, Counter())[run_id] = images
     if not counts:
         raise UserError(
             f"There is no image in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
         )
-    return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)], earlier)
+    return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)])
+
+
+def _once(known: DataFrame) -> DataFrame:
+    """Return each photo with one of its sources. Several runs, or a task that ran twice, may have written it."""
+    source = F.min(F.struct(*SOURCE_SCHEMA.names)).alias("source")
+    return known.groupBy(*IDENTITY).agg(source).select(*IDENTITY, "source.*")
 
 
 def _plan_file(name: str, images: Counter[str | None]) -> PlanFile:
     return PlanFile(name, images[None], Counter({run_id: count for run_id, count in images.items() if run_id}))
 
 
-def _list_and_write(
-    table: Table, uri: str, parts: list[Any], numbers: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    run_id = PLAN_SCHEMA.field("run_id")
-    found = _listed(uri, parts, numbers)
-    return _write(table, (batch.append_column(run_id, pa.nulls(len(batch), run_id.type)) for batch in found))
+def _list_and_write(table: Table, uri: str, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+    return _write(table, map(_without_source, _list(uri, parts)))
+
+
+def _without_source(photos: pa.RecordBatch) -> pa.RecordBatch:
+    nulls = [pa.nulls(len(photos), field.type) for field in SOURCE_SCHEMA]
+    return pa.record_batch([*photos.columns, *nulls], schema=PLAN_SCHEMA)
 
 
 def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Write the images of one task to files, and yield the number of images by file and by run."""
-    task = task_number()
-    for number, rows in enumerate(_grouped(batches)):
+    task = tables.task_number()
+    for number, rows in enumerate(tables.grouped(batches)):
         name = f"part-{task:05d}-{number:05d}.parquet"
         is_new = pc.is_null(rows.column("run_id"))
         ordered = pa.concat_tables([rows.filter(is_new), rows.filter(pc.invert(is_new))])
         table.write(name, ordered.to_batches(), PLAN_SCHEMA)
         counts = rows.column("run_id").value_counts()
-        yield pa.record_batch([pa.repeat(name, len(counts)), *counts.flatten()], names=["name", "run_id", "images"])
-
-
-def task_number() -> int:
-    """Return the number of the task that runs here."""
-    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside a task
-
-
-def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Combine batches to tables of about 4,000 rows."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(one.num_rows for one in waiting) >= _IMAGES_PER_FILE:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if any(one.num_rows for one in waiting):
-        yield pa.Table.from_batches(waiting)
+        yield pa.record_batch([pa.repeat(name, len(counts)), *counts.flatten()], schema=_COUNTS_SCHEMA)

@@ -117,6 +117,10 @@ class Stages:
             self.seconds[name] = time.monotonic() - began
         show_finished(self.console, name, self.seconds[name])
 
+    def say(self, sentence: str) -> None:
+        """Print a sentence."""
+        self.console.print(sentence, soft_wrap=True, highlight=False)
+
     @contextmanager
     def written(self, write: Callable[[str], None]) -> Iterator[None]:
         """Until the end, write the progress of the stages that begin from now on: at once, then every 20 s.

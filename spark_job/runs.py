@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from spark_job import interruption, tables
 from spark_job.errors import RunError, UserError, explain
@@ -43,8 +43,6 @@ FEATURES = "features"
 REJECTED = "rejected"
 PCA = "pca"
 MODEL = "model"
-MODEL_STAGES = ("centre", "pca")
-"""The uids of the stages of the saved ``PipelineModel``. Spark makes folder names of them."""
 MAX_DURATION = timedelta(days=3)
 """The state machine stops a longer run, so a run that started longer ago and is not published has died."""
 
@@ -64,9 +62,10 @@ class RunFolder:
         """The path of the folder, relative to the output."""
         return f"{RUNS}/{self.run_id}"
 
-    def uri(self, name: str) -> str:
-        """Return the URI at which Spark itself reads or writes a part of the run, such as ``features``."""
-        return f"{self.output.hadoop_uri}/{self.path}/{name}"
+    @property
+    def uri(self) -> str:
+        """The URI of the folder."""
+        return f"{self.output.uri}/{self.path}"
 
     def table(self, name: str) -> Table:
         """Return a table of the run, such as ``features``."""
@@ -125,7 +124,7 @@ class RunFolder:
             return Manifest.from_json(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"The run {self.run_id} is published, but {self.output.uri}/{self.path}/{MANIFEST} cannot be read "
+                f"The run {self.run_id} is published, but {self.uri}/{MANIFEST} cannot be read "
                 f"({error}). Use the version of this program that made it."
             ) from error
 
@@ -149,18 +148,10 @@ class RunFolder:
     def has_features_of(self, model_digest: str) -> bool:
         """Return whether the run's features are those that this version computes with a model.
 
-        The marker decides, because a run that died has nothing else. The markers of the first versions do not name the
-        model, so there the manifest decides.
+        The marker decides, because a run that died has nothing else.
         """
-        marker = self._marker()
-        if not marker or marker.get("features_schema", 1) != tables.FEATURES_SCHEMA_VERSION:
-            return False
-        if "model_digest" in marker:
-            return bool(marker["model_digest"] == model_digest)
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            manifest = Manifest.from_json(self.output.read(f"{self.path}/{MANIFEST}").data)
-            return manifest.model.digest == model_digest
-        return False
+        computed = {"model_digest": model_digest, "features_schema": tables.FEATURES_SCHEMA_VERSION}
+        return computed.items() <= self._marker().items()
 
     def _marker(self) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
@@ -271,8 +262,15 @@ def latest(output: Store) -> Manifest | None:
         ) from error
 
 
-def reusable(output: Store, model_digest: str) -> list[RunFolder]:
-    """Return the runs whose features a new run can reuse: the last published run, and all runs that are not published.
+class EarlierFile(NamedTuple):
+    """A file of the features of an earlier run."""
+
+    run_id: str
+    name: str
+
+
+def reusable(output: Store, model_digest: str) -> list[EarlierFile]:
+    """Return the features that a new run can reuse: of the last published run, and of all runs that are not published.
 
     A run that died has written complete files only, so its features are as good as those of a published run. This also
     holds for a run in progress.
@@ -286,8 +284,10 @@ def reusable(output: Store, model_digest: str) -> list[RunFolder]:
 
     with ThreadPoolExecutor(_READERS) as pool:
         chosen = [folder for folder, fits in zip(known, pool.map(is_candidate, known), strict=True) if fits]
-        has_files = pool.map(lambda folder: bool(folder.table(FEATURES).names()), chosen)
-        return [folder for folder, fits in zip(chosen, has_files, strict=True) if fits]
+        names = pool.map(lambda folder: folder.table(FEATURES).names(), chosen)
+        return [
+            EarlierFile(folder.run_id, name) for folder, listed in zip(chosen, names, strict=True) for name in listed
+        ]
 
 
 def newest_unfinished(output: Store, since: str) -> RunFolder | None:
@@ -331,8 +331,3 @@ def find(uri: str) -> tuple[Store, Manifest]:
         raise UserError(
             f"There is no published run in {uri}. Give the output of a run, or a folder with a {MANIFEST}."
         ) from error
-
-
-def model_stage(folder: Store, uid: str) -> Table:
-    """Return the data of one stage of the ``PipelineModel`` that a run saved."""
-    return Table(folder.uri, f"{MODEL}/stages/{MODEL_STAGES.index(uid)}_{uid}/data")

@@ -1,8 +1,7 @@
-"""A sample of a run's images that fits in the driver's memory. The report is made from it."""
+"""Counts the images of a run, and draws a sample that fits in the driver's memory. The report is made from both."""
 
 import hashlib
-import heapq
-import itertools
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 
-from spark_job import tables
+from spark_job import reuse, tables
 from spark_job.moments import FittedPca
 from spark_job.neighbours import one_nn_accuracy
 from spark_job.network.images import RejectedImageError, thumbnail
@@ -22,6 +21,8 @@ from spark_job.tables import Table, matrix
 
 _ROWS = 2_000
 _THUMBNAILS = 60
+_LABELLED_SCHEMA = pa.schema([tables.FEATURES_SCHEMA.field(name) for name in ("path", "label")])
+_VECTORS_SCHEMA = pa.schema([*_LABELLED_SCHEMA, tables.FEATURES_SCHEMA.field("features")])
 
 
 @dataclass(frozen=True)
@@ -63,40 +64,73 @@ class Sample:
         return [index for _, index in sorted(turns)]
 
 
-def draw(context: SparkContext, features: Table, fitted: FittedPca) -> Sample:
+@dataclass(frozen=True)
+class Census:
+    """The images of a features table.
+
+    Attributes
+    ----------
+    labels
+        Their number by label, sorted.
+    reused
+        How many of them come from earlier runs.
+    hashes
+        A hash of each path, sorted.
+    """
+
+    labels: dict[str, int]
+    reused: int
+    hashes: NDArray[np.uint64]
+
+    @property
+    def computed(self) -> int:
+        """How many images this run has computed."""
+        return len(self.hashes) - self.reused
+
+    @property
+    def repeated(self) -> int:
+        """How many rows are for an image that has a row already."""
+        return len(self.hashes) - len(np.unique(self.hashes))
+
+
+def count(context: SparkContext, features: Table) -> Census:
+    """Count the images of a features table."""
+    files = features.spread(context).map(partial(_count_file, features)).collect()
+    labels = sum((labels for _, labels, _ in files), Counter[str]())
+    reused = sum(len(hashes) for name, _, hashes in files if name.startswith(reuse.FILE_PREFIX))
+    hashes = np.sort(np.concatenate([hashes for _, _, hashes in files]))
+    return Census(dict(sorted(labels.items())), reused, hashes)
+
+
+def _count_file(features: Table, name: str) -> tuple[str, Counter[str], NDArray[np.uint64]]:
+    rows = pa.Table.from_batches(features.read(name, ["path", "label"]), _LABELLED_SCHEMA)
+    labels = Counter(label or "" for label in rows.column("label").to_pylist())
+    return name, labels, _hashes(rows.column("path"))
+
+
+def draw(context: SparkContext, features: Table, census: Census, fitted: FittedPca) -> Sample:
     """Return the 2,000 images whose paths have the lowest hashes, so that equal inputs give equal samples."""
-    paths = features.spread(context).map(partial(_lowest_paths, features)).treeReduce(_lowest)
-    chosen = context.broadcast(frozenset(paths))
+    chosen = context.broadcast(census.hashes[:_ROWS])
     rows = pa.concat_tables(features.spread(context).map(partial(_rows, features, chosen)).collect())
-    place = {path: row for row, path in enumerate(rows.column("path").to_pylist())}
-    rows = rows.take(pa.array([place[path] for path in paths], pa.int64()))
+    rows = rows.take(np.argsort(_hashes(rows.column("path"))))
     vectors = matrix(rows.column("features").combine_chunks())
-    return Sample(paths, rows.column("label").to_pylist(), vectors, fitted.project(vectors))
+    return Sample(rows.column("path").to_pylist(), rows.column("label").to_pylist(), vectors, fitted.project(vectors))
 
 
-def _lowest_paths(features: Table, name: str) -> list[str]:
-    return _lowest(*(batch.column("path").to_pylist() for batch in features.read(name, ["path"])))
-
-
-def _lowest(*paths: list[str]) -> list[str]:
-    return heapq.nsmallest(_ROWS, itertools.chain(*paths), key=lambda path: (_hash(path), path))
-
-
-def _hash(path: str) -> bytes:
-    return hashlib.blake2b(path.encode(), digest_size=8).digest()
-
-
-def _rows(features: Table, chosen: "Broadcast[frozenset[str]]", name: str) -> pa.Table:
-    columns = ["path", "label", "features"]
-    schema = pa.schema([tables.FEATURES_SCHEMA.field(column) for column in columns])
-    batches = (batch.cast(schema) for batch in features.read(name, columns))
+def _rows(features: Table, chosen: "Broadcast[NDArray[np.uint64]]", name: str) -> pa.Table:
+    batches = (batch.cast(_VECTORS_SCHEMA) for batch in features.read(name, _VECTORS_SCHEMA.names))
     return pa.Table.from_batches(
-        (batch.filter(_is_in(batch.column("path"), chosen.value)) for batch in batches), schema
+        (batch.filter(pa.array(np.isin(_hashes(batch.column("path")), chosen.value))) for batch in batches),
+        _VECTORS_SCHEMA,
     )
 
 
-def _is_in(paths: pa.Array, chosen: frozenset[str]) -> pa.Array:
-    return pa.array([path in chosen for path in paths.to_pylist()], pa.bool_())
+def _hashes(paths: pa.Array) -> NDArray[np.uint64]:
+    """Return a hash of 64 bits for each path."""
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest()) for path in paths.to_pylist()],
+        np.uint64,
+    )
 
 
 def _thumbnail(source: Store, path: str) -> bytes | None:

@@ -26,8 +26,8 @@ _JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
 _QUIET_JVM = ["-Xlog:disable", "-Xlog:all=error:stderr"]  # users cannot act on warnings about the archive
 
 
-def start(*uris: str) -> SparkSession:
-    """Return a Spark session that can read and write at the given URIs.
+def start() -> SparkSession:
+    """Return a Spark session.
 
     Raises
     ------
@@ -42,8 +42,7 @@ def start(*uris: str) -> SparkSession:
     conf.set("spark.executorEnv.OMP_NUM_THREADS", "1")  # a task has one core, but numpy would start a thread per core
     # Only spark-submit sets this variable: `fruits` ignores that of the shell (see isolation.py).
     if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None:
-        needs_s3 = any(uri.startswith("s3://") for uri in uris)
-        _start_on_laptop(conf.setAll([*_prepare_laptop().items(), *(_s3a().items() if needs_s3 else ())]))
+        _start_on_laptop(conf.setAll([*_prepare_laptop().items()]))
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     interruption.handle_signals_again()
     # This job only starts Python's daemon, while Spark SQL starts. Each takes a second of one core.
@@ -128,18 +127,3 @@ def _is_whole(archive: Path) -> bool:
             return file.read(4).strip(b"\0") != b""
     except FileNotFoundError:
         return False
-
-
-def _s3a() -> dict[str, str]:
-    """Return the settings that let Spark use ``s3://``. The connector has the version of the Hadoop inside pyspark."""
-    jar = next((Path(pyspark.__file__).parent / "jars").glob("hadoop-client-api-*.jar"))
-    settings = {
-        "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}",
-        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-    }
-    # Other AWS tools read these variables; S3A does not.
-    if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-        settings |= {"spark.hadoop.fs.s3a.endpoint.region": region}
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-        settings |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
-    return settings

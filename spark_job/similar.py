@@ -9,16 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_job import runs
+from spark_job import pipeline, runs
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
-from spark_job.moments import FittedPca
 from spark_job.neighbours import nearest
 from spark_job.network import MOBILENET_V2, Network
 from spark_job.network.images import RejectedImageError, check_size, decode, thumbnail
@@ -27,7 +25,6 @@ from spark_job.network.weights import load
 from spark_job.report.template import render_template
 from spark_job.report.text import label_name
 from spark_job.storage import open_store
-from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix
 
 _READERS = 8
@@ -91,7 +88,7 @@ def search(photo: str, run: str, weights: str | None = None, k: int = 5, network
     model = _load_model(weights or manifest.model.weights, network, manifest)
     table = Table(folder.uri, runs.PCA)
     try:
-        query = read_pca(folder).project(extractor(model)(pixels[np.newaxis]))[0]
+        query = pipeline.load(folder, runs.MODEL).project(extractor(model)(pixels[np.newaxis]))[0]
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(partial(_nearest_in_file, table, query, k), table.names()))
     except (OSError, pa.ArrowException) as error:
@@ -130,28 +127,6 @@ def _load_model(weights: str, network: Network, manifest: Manifest) -> CompiledN
             f"({made_by.weights} on {made_by.engine}). Give the weights of that run with --weights."
         )
     return model
-
-
-def read_pca(folder: Store) -> FittedPca:
-    """Return the PCA that a run saved as a Spark ``PipelineModel`` (see :func:`spark_job.pipeline.from_pca`)."""
-    centre, rotate = (_only_row(runs.model_stage(folder, uid)) for uid in runs.MODEL_STAGES)
-    loadings = rotate["pc"]
-    shape = (loadings["numRows"], loadings["numCols"])
-    return FittedPca(
-        mean=np.array(centre["mean"]["values"]),
-        scale=np.array(centre["std"]["values"]),
-        components=np.reshape(loadings["values"], shape, order="C" if loadings["isTransposed"] else "F"),
-        explained_variance_ratio=np.array(rotate["explainedVariance"]["values"]),
-    )
-
-
-def _only_row(table: Table) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = [
-        row for name in table.names() for batch in table.read(name) for row in batch.to_pylist()
-    ]
-    if len(rows) != 1:
-        raise FileNotFoundError(f"{table.folder} holds no model")
-    return rows[0]
 
 
 def _nearest_in_file(table: Table, query: NDArray[np.float32], k: int, name: str) -> list[Neighbour]:

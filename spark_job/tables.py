@@ -6,9 +6,10 @@ that runs twice writes the same file again. A file appears whole or not at all, 
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +20,19 @@ from spark_job.storage import open_store
 from spark_job.storage.base import LISTING_SCHEMA
 
 if TYPE_CHECKING:  # `similar` reads tables without Spark
-    from pyspark import RDD, SparkContext
+    from pyspark import RDD, SparkContext, TaskContext
+    from pyspark.sql import DataFrame, SparkSession
 
 _PHOTO = [LISTING_SCHEMA.field("path"), pa.field("label", pa.string())]
 _REJECTION = [pa.field("reason", pa.string()), pa.field("detail", pa.string())]
 PHOTOS_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), LISTING_SCHEMA.field("modified")])
 """A photo: path relative to the input, name of its folder, size in bytes, time of the last modification."""
 
-PLAN_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("run_id", pa.string())])
-"""A photo, and the run whose features of it are reused; null if they are computed."""
+SOURCE_SCHEMA = pa.schema([("run_id", pa.string()), ("file", pa.string()), ("row", pa.int64())])
+"""Where an earlier run has the features of a photo: the run, its file, and the number of the row in it."""
+
+PLAN_SCHEMA = pa.schema([*PHOTOS_SCHEMA, *SOURCE_SCHEMA])
+"""A photo, and the source of its features; null if they are computed."""
 
 FEATURES_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("features", pa.list_(pa.float32()))])
 FEATURES_SCHEMA_VERSION = 1
@@ -38,12 +43,25 @@ REJECTED_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), *_REJECTION]
 PCA_SCHEMA = pa.schema([*_PHOTO, ("pca", pa.list_(pa.float32()))])
 
 _ROWS_PER_GROUP = 1_024
+_ROWS_PER_FILE = 4_000
 _DICTIONARY_COLUMNS = [
     "label",
     "reason",
     "run_id",
-]  # feature values rarely repeat, so a dictionary would only cost time
+    "file",
+]  # for feature values, which rarely repeat, it would cost time
 _TASKS_PER_CORE = 2
+_SMALL_TASKS_PER_CORE = 8
+
+T = TypeVar("T")
+
+
+class RejectedPhoto(NamedTuple):
+    """A photo that cannot be used: what REJECTED_SCHEMA says about it for people."""
+
+    reason: str
+    path: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -61,10 +79,6 @@ class Table:
     store: str
     folder: str
 
-    def uri(self, name: str) -> str:
-        """Return the URI at which Spark itself reads a file."""
-        return f"{open_store(self.store).hadoop_uri}/{self.folder}/{name}"
-
     def names(self) -> list[str]:
         """Return the names of the Parquet files, sorted."""
         listed = open_store(self.store).listing(self.folder)
@@ -80,7 +94,8 @@ class Table:
     def read(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield columns of one file, all by default, in batches of 1,024 rows."""
         file = io.BytesIO(open_store(self.store).read(f"{self.folder}/{name}").data)
-        batches: Iterator[pa.RecordBatch] = pq.ParquetFile(file).iter_batches(_ROWS_PER_GROUP, columns=columns)
+        whole = pq.ParquetFile(file, page_checksum_verification=True)
+        batches: Iterator[pa.RecordBatch] = whole.iter_batches(_ROWS_PER_GROUP, columns=columns)
         return batches
 
     def write(self, name: str, rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
@@ -106,7 +121,9 @@ class PartWriter:
     def __init__(self, table: Table, name: str, schema: pa.Schema) -> None:
         self._table, self._name, self._schema = table, name, schema
         self._file = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._file, schema, use_dictionary=_DICTIONARY_COLUMNS)
+        self._writer = pq.ParquetWriter(
+            self._file, schema, use_dictionary=_DICTIONARY_COLUMNS, write_page_checksum=True
+        )
         self._waiting: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -128,6 +145,49 @@ class PartWriter:
             self._compress()
             self._writer.close()
             open_store(self._table.store).write(f"{self._table.folder}/{self._name}", self._file.getvalue())
+
+
+def frame(
+    spark: "SparkSession",
+    items: Sequence[T],
+    read: Callable[[Iterator[T]], Iterator[pa.RecordBatch]],
+    schema: pa.Schema,
+) -> "DataFrame":
+    """Return what a function reads from items, such as the names of files, as a DataFrame. Tasks share the items.
+
+    Each item gets a task of its own if there are at most eight per core.
+    """
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    # spark.range would take 0.3 s longer, because it loads Scala's reflection.
+    size = {"end": len(items), "tasks": min(len(items), _SMALL_TASKS_PER_CORE * spark.sparkContext.defaultParallelism)}
+    numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size)
+    return numbers.mapInArrow(partial(_read_numbered, items, read), from_arrow_schema(schema))
+
+
+def _read_numbered(
+    items: Sequence[T], read: Callable[[Iterator[T]], Iterator[pa.RecordBatch]], numbers: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    return read(items[number] for batch in numbers for number in batch.column(0).to_pylist())
+
+
+def task_number() -> int:
+    """Return the number of the task that runs here."""
+    from pyspark import TaskContext
+
+    return cast("TaskContext", TaskContext.get()).partitionId()  # None only outside a task
+
+
+def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Combine batches to tables of about 4,000 rows, each for a file of its own."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(one.num_rows for one in waiting) >= _ROWS_PER_FILE:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if any(one.num_rows for one in waiting):
+        yield pa.Table.from_batches(waiting)
 
 
 def matrix(column: pa.Array) -> NDArray[np.float32]:

@@ -23,10 +23,10 @@ def written(spark: SparkSession, store: Store, model: CompiledNetwork, folder: P
     made = plan.make(spark, store, None, Table(str(folder), "plan"))
     task = features.FeatureTask.prepare(spark, store.uri, model)
     tables = [Table(str(folder), name) for name in ("features", "rejected")]
-    reasons = features.compute(spark.sparkContext, made, task, *tables)
+    rejections = features.compute(spark.sparkContext, made, task, *tables)
     outcomes = spark.read.parquet(f"{folder}/features").unionByName(
         spark.read.parquet(f"{folder}/rejected"), allowMissingColumns=True
     )
     assert outcomes.count() == made.found == task.done.value
-    assert outcomes.filter("reason is not null").count() == sum(reasons.values())
+    assert outcomes.filter("reason is not null").count() == rejections.counts.total()
     return outcomes

@@ -4,7 +4,6 @@ Python computes where things go; the template ``report.html.j2`` draws them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from spark_job.manifest import Manifest
@@ -14,22 +13,14 @@ from spark_job.report.template import render_template
 from spark_job.report.text import label_name
 from spark_job.report.variance import variance_curve
 from spark_job.runs import RUNS
-
-
-@dataclass(frozen=True)
-class RejectedImage:
-    """One image that the run could not use, and why."""
-
-    path: str
-    reason: str
-    detail: str
+from spark_job.tables import RejectedPhoto
 
 
 def render(
     manifest: Manifest,
     explained_variance_ratio: Sequence[float],
     points: Sequence[Point],
-    rejected: Sequence[RejectedImage],
+    rejected: Sequence[RejectedPhoto],
 ) -> str:
     """Return the page of one run.
 
@@ -41,7 +32,7 @@ def render(
         The ratios of all components, not only of those kept, in descending order.
     points : sequence of Point
         Sampled images; about 2,000 points and 60 thumbnails keep the page small.
-    rejected : sequence of RejectedImage
+    rejected : sequence of RejectedPhoto
         Examples; ``manifest.rejected`` counts all rejected images.
 
     Returns

@@ -73,12 +73,9 @@ class Store(Protocol):
     ----------
     uri
         The address of the store, for people and for :func:`spark_job.storage.open_store`.
-    hadoop_uri
-        The same address, for Spark's own readers and writers.
     """
 
     uri: str
-    hadoop_uri: str
 
     def folders(self, below: str = "") -> list[str]:
         """Return the names of the folders directly below the store, or directly below one of its folders."""

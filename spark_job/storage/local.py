@@ -25,7 +25,6 @@ class LocalStore:
     def __init__(self, path: str) -> None:
         self._root = Path(path).resolve()
         self.uri = str(self._root)
-        self.hadoop_uri = f"file://{self.uri}"
 
     def folders(self, below: str = "") -> list[str]:
         """Return the names of the folders directly below."""

@@ -53,7 +53,6 @@ class S3Store:
         from obstore.store import S3Store as Client
 
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
-        self.hadoop_uri = self.uri
         self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
         self._store = Client(
             bucket,
@@ -152,7 +151,7 @@ class S3Store:
         """Put an object."""
         import obstore
 
-        self._with_retries(path, lambda: obstore.put(self._store, path, data))
+        self._with_retries(path, lambda: obstore.put(self._store, path, data, use_multipart=False))
 
     def create(self, path: str, data: bytes) -> None:
         """Put an object if there is none (``If-None-Match: *``)."""

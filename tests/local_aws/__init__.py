@@ -27,8 +27,8 @@ The modules of ``plugin`` run in the process of the emulator:
     start clusters, run their steps and end the clusters
 ``on_yarn``, ``local_mode``
     run a step on a real YARN, with Hadoop's own connector to S3, or in one process
-``node``, ``metadata``, ``stage``
-    give a step what it finds on its node: configuration, credentials by IMDSv2, and a file system behind ``s3://``
+``node``, ``metadata``
+    give a step what it finds on its node: configuration, and credentials by IMDSv2
 ``cloudformation``
     adds the resource types that MiniStack lacks
 ``network``

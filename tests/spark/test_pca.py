@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from spark_job import moments, pca, pipeline
 from spark_job.errors import UserError
 from spark_job.moments import Moments
+from spark_job.storage import open_store
 from spark_job.tables import Table
 from tests import feature_tables
 
@@ -57,7 +58,7 @@ def test_the_saved_pipeline_matches_the_projection(spark: SparkSession, tmp_path
     projected = spark.read.parquet(str(tmp_path / "pca"))
     assert dict(projected.dtypes) == {"path": "string", "label": "string", "pca": "array<float>"}
     assert {(row.path, row.label) for row in projected.collect()} >= {("0.jpg", None), ("1.jpg", "Apple")}
-    pipeline.from_pca(spark, fitted).save(str(tmp_path / "model"))
+    pipeline.save(fitted, open_store(str(tmp_path)), "model")
 
     loaded = PipelineModel.load(str(tmp_path / "model"))
     expected = {row.path: row.pca.toArray() for row in loaded.transform(_read(spark, tmp_path)).collect()}

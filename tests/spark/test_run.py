@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import features, runs, tables
+from spark_job import reuse, runs, tables
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.network import weights
@@ -53,9 +53,9 @@ def results(tmp_path: Path) -> Path:
 def run_job(spark: SparkSession, photos: Path, results: Path, model_file: str) -> Run:  # noqa: ARG001 - starts Spark
     """A function that runs on the photos with random weights and with the settings that a test changes."""
 
-    def job(**changes: object) -> Manifest:
+    def job(log: io.StringIO | None = None, **changes: object) -> Manifest:
         settings = Settings(str(photos), str(results), weights=model_file, components=3)
-        return run(dataclasses.replace(settings, **changes), _silent())  # type: ignore[arg-type]
+        return run(dataclasses.replace(settings, **changes), Stages(Console(file=log or io.StringIO())))  # type: ignore[arg-type]
 
     return job
 
@@ -160,6 +160,22 @@ def test_other_weights_or_recompute_reuse_nothing(run_job: Run, model: CompiledN
     assert (made.counts.computed, made.reused_from) == (12, None)
 
 
+def test_photos_of_a_damaged_file_are_computed_again(run_job: Run, photos: Path, tmp_path: Path) -> None:
+    """The output is below folders that are named like those of a run, which must not confuse the reuse."""
+    output = tmp_path / "runs" / "mine" / "features"
+    run_job(output=str(output), run_id="first")
+    _write(photos / "Kiwi" / "new.jpg", seed=100)
+    run_job(output=str(output), run_id="second")
+    (file,) = (output / "runs" / "second" / "features").glob("part-*")
+    file.write_bytes(file.read_bytes()[:-100])
+    log = io.StringIO()
+    third = run_job(log, output=str(output))
+    assert (third.counts.computed, third.reused) == (1, {"second": 12})
+    assert _features(output, third).index.is_unique
+    (line,) = [line for line in log.getvalue().splitlines() if "part-" in line]
+    assert line.startswith(f"The photos in {file} are computed again, because it cannot be read (")
+
+
 def test_rows_of_another_schema_are_not_reused(run_job: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run_job()
     monkeypatch.setattr(tables, "FEATURES_SCHEMA_VERSION", 2)
@@ -218,14 +234,14 @@ def test_a_run_that_died_before_it_wrote_a_table_is_no_obstacle(run_job: Run, re
     assert run_job().counts.computed == 12
 
 
-@pytest.mark.parametrize(("marker", "reused"), [(b'{"run_id": "first"}', 12), (b"damaged", 0), (None, 0)])
-def test_a_marker_without_a_version_means_the_first_schema(
-    run_job: Run, results: Path, marker: bytes | None, reused: int
+@pytest.mark.parametrize("marker", [b'{"run_id": "first"}', b"damaged", None])
+def test_a_run_whose_marker_does_not_name_its_model_is_not_reused(
+    run_job: Run, results: Path, marker: bytes | None
 ) -> None:
     run_job(run_id="first")
     file = results / "runs" / "first" / runs.STARTED
     file.unlink() if marker is None else file.write_bytes(marker)
-    assert run_job().counts.reused == reused
+    assert run_job().counts.reused == 0
 
 
 def test_a_run_that_loses_photos_is_not_published(
@@ -234,7 +250,7 @@ def test_a_run_that_loses_photos_is_not_published(
     first = run_job()
     for number in range(4):
         _write(photos / "Kiwi" / f"{number}.jpg", seed=100 + number)
-    monkeypatch.setattr(features, "reuse", lambda *_: None)
+    monkeypatch.setattr(reuse, "copy", lambda *_: None)
     with pytest.raises(RunError, match=r"does not account for every image .*found=16, computed=4, reused=0"):
         run_job(components=0.9)
     assert runs.latest(open_store(str(results))) == first

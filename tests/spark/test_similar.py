@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from spark_job import runs, similar
+from spark_job import pipeline, runs, similar
 from spark_job.demo import draw
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
@@ -69,7 +69,7 @@ def test_saved_components_project_as_spark_does(spark: SparkSession, published: 
     features = spark.read.parquet(str(published.folder / "features"))
     vectors = features.withColumn("features", array_to_vector(F.col("features")))
     rows = PipelineModel.load(str(published.folder / "model")).transform(vectors).collect()
-    fitted = similar.read_pca(open_store(str(published.folder)))
+    fitted = pipeline.load(open_store(str(published.folder)), "model")
     ours = fitted.project(np.array([row.features.toArray() for row in rows], np.float32))
     np.testing.assert_allclose(ours, [row.pca.toArray() for row in rows], rtol=1e-4, atol=1e-4)
 
@@ -78,7 +78,7 @@ def test_distances_match_the_table(published: Published, model: CompiledNetwork)
     found = _search(published, "Kiwi/01.jpg", k=100)
     table = pd.read_parquet(published.folder / "pca").set_index("path")
     pixels = similar.decode_photo(str(published.photos / "Kiwi/01.jpg"), 224)
-    fitted = similar.read_pca(open_store(str(published.folder)))
+    fitted = pipeline.load(open_store(str(published.folder)), "model")
     query = fitted.project(extractor(model)(pixels[np.newaxis]))[0]
     expected = {path: np.linalg.norm(np.array(row.pca) - query) for path, row in table.iterrows()}
     assert {neighbour.path: neighbour.distance for neighbour in found.neighbours} == pytest.approx(expected, abs=1e-3)

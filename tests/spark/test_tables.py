@@ -43,15 +43,22 @@ def test_writing_a_file_again_replaces_it(tmp_path: Path, spark: SparkSession) -
     assert pq.read_table(tmp_path / "features")["modified"][0].as_py() == feature_tables.SEEN
 
 
-def test_files_that_spark_wrote_can_be_copied(tmp_path: Path, spark: SparkSession) -> None:
-    feature_tables.features(tmp_path / "ours", _rows(3), 1)
-    spark.read.parquet(str(tmp_path / "ours" / "features")).write.parquet(str(tmp_path / "theirs"))
-    theirs, copy = Table(str(tmp_path), "theirs"), Table(str(tmp_path), "copy")
-    for name in theirs.names():
-        copy.write(name, theirs.read(name, tables.FEATURES_SCHEMA.names), tables.FEATURES_SCHEMA)
-    copied = pq.read_table(tmp_path / "copy")
-    assert copied.num_rows == 3
-    assert copied.schema.remove_metadata() == tables.FEATURES_SCHEMA
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    table = feature_tables.features(tmp_path, _rows(500), 1)
+    file = tmp_path / "features" / "part-00000.parquet"
+    data = bytearray(file.read_bytes())
+    at = data.index(np.float32(444).tobytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(OSError, match="CRC"):
+        list(table.read("part-00000.parquet"))
+
+
+def test_batches_are_combined_to_tables_of_about_4_000_rows() -> None:
+    batches = [pa.record_batch({"row": list(range(start, start + 700))}) for start in range(0, 9_800, 700)]
+    combined = list(tables.grouped(batches))
+    assert [len(rows) for rows in combined] == [4_200, 4_200, 1_400]
+    assert pa.concat_tables(combined)["row"].to_pylist() == list(range(9_800))
 
 
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ from spark_job.report.map import (
     photo_map,
     place_thumbnails,
 )
-from spark_job.report.page import RejectedImage, accuracy_by_chance, render
+from spark_job.report.page import accuracy_by_chance, render
 from spark_job.report.text import NO_LABEL, duration, setting
 from spark_job.report.variance import components_for, cumulative, variance_curve
 from spark_job.settings import Engine
+from spark_job.tables import RejectedPhoto
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}"""
 VOID = {"meta", "link", "input", "col", "br", "img"}
@@ -115,10 +116,10 @@ def page(
     manifest: Manifest = RUN,
     variance: list[float] = VARIANCE,
     points: list[Point] | None = None,
-    rejected: list[RejectedImage] | None = None,
+    rejected: list[RejectedPhoto] | None = None,
 ) -> Page:
     points = sample(42, ["apple", "cherry"], pictures=6) if points is None else points
-    rejected = [RejectedImage("a/b.jpg", "truncated", "ends early")] if rejected is None else rejected
+    rejected = [RejectedPhoto("truncated", "a/b.jpg", "ends early")] if rejected is None else rejected
     return Page(render(manifest, variance, points, rejected))
 
 
@@ -222,7 +223,7 @@ def test_hostile_names_appear_only_as_text() -> None:
         reused={HOSTILE: 12},
     )
     read = page(
-        hostile, points=[Point(HOSTILE, HOSTILE, 0, 0, jpeg())], rejected=[RejectedImage(HOSTILE, HOSTILE, HOSTILE)]
+        hostile, points=[Point(HOSTILE, HOSTILE, 0, 0, jpeg())], rejected=[RejectedPhoto(HOSTILE, HOSTILE, HOSTILE)]
     )
     assert len(read.all("script")) == 1
     assert not read.all("img")
@@ -237,7 +238,7 @@ def test_any_name_gives_a_well_formed_page(name: str, count: int) -> None:
     read = page(
         replace(RUN, labels={name: count}, input=name, output=name),
         points=[Point(name, name, 1e6, -1e-6, None), Point(name, None, 0, 0, None)],
-        rejected=[RejectedImage(name, name, name)],
+        rejected=[RejectedPhoto(name, name, name)],
     )
     assert len(read.all("script")) == 1
 

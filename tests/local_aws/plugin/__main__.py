@@ -24,7 +24,7 @@ patches.check()
 from ministack import app as ministack  # noqa: E402 - only after the check
 from ministack.core import tls  # noqa: E402
 
-from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, network, stage  # noqa: E402
+from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, network  # noqa: E402
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -41,12 +41,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "http.response.body"})
         return
 
-    async def send_after_staging(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start" and scope["method"] in ("PUT", "POST", "DELETE"):
-            stage.follow()
-        await send(message)
-
-    await ministack.app({**scope, "scheme": "https"}, receive, send_after_staging)
+    await ministack.app({**scope, "scheme": "https"}, receive, send)
 
 
 def stop_with_parent() -> None:

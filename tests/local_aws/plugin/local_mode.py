@@ -2,8 +2,7 @@
 
 A folder replaces YARN: each archive is unpacked there under its name, and the driver starts there. The arguments, the
 configuration of the cluster and the environment come from the state machine. Python has no packages: they come from the
-archive, and pyspark comes from the zip files of Spark. A view of a folder, which is kept equal to the bucket, replaces
-``s3://`` for Spark's own readers and writers (see `stage`).
+archive, and pyspark comes from the zip files of Spark.
 """
 
 import argparse
@@ -18,7 +17,6 @@ from pathlib import Path
 from tests.local_aws.jars import SPARK_HOME
 from tests.local_aws.plugin.control import faults
 from tests.local_aws.plugin.node import Node
-from tests.local_aws.plugin.stage import Stage
 
 _APP_MASTER = "spark.yarn.appMasterEnv."
 _DRIVER = "application_1_0001/container_1_0001_01_000001"
@@ -45,20 +43,10 @@ class LocalMode:
         for archive, name in (uri.split("#") for uri in options.archives.split(",")):
             (container / name).symlink_to(self._unpacked(archive, container))
         main = self._fetch(options.application[0], container)
-        bucket = options.application[options.application.index("--output") + 1].split("/")[2]
         settings = container / "spark-defaults.conf"
-        settings.write_text("".join(f"{key} {value}\n" for key, value in self._settings(bucket).items()))
-        stage = Stage(self.node.folder / "stage" / bucket, bucket, self.node.client())
-        try:
-            return self._drive(
-                [
-                    *(str(SPARK_HOME / "bin" / "spark-submit"), "--master", "local[2]"),
-                    *("--properties-file", str(settings), str(main), *options.application[1:]),
-                ],
-                container,
-            )
-        finally:
-            stage.close(push=not self._killed.is_set())
+        settings.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()))
+        submit = [str(SPARK_HOME / "bin" / "spark-submit"), "--master", "local[2]", "--properties-file", str(settings)]
+        return self._drive([*submit, str(main), *options.application[1:]], container)
 
     def kill(self) -> None:
         """Kill the driver and every process that it started, as YARN does."""
@@ -127,17 +115,14 @@ class LocalMode:
             "LANG": "C.UTF-8",
         }
 
-    def _settings(self, bucket: str) -> dict[str, str]:
-        """Return the cluster's configuration of Spark, with faster settings for this machine and its view of s3://."""
+    def _settings(self) -> dict[str, str]:
+        """Return the cluster's configuration of Spark, with faster settings for this machine."""
         return {
             **{f"spark.hadoop.{name}": value for name, value in self.node.files["core-site"].items()},
             **self.node.files["spark-defaults"],
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "2",
             "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-            f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback": f"file://{self.node.folder}/stage/{bucket}",
-            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-            "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         }
 
     def _disturb(self, container: Path) -> None:
