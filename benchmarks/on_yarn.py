@@ -21,7 +21,9 @@ from tests.local_aws.yarn import Yarn
 def build() -> Bundle:
     """Bundle the job for this machine's processor, with random weights, and fetch the jars of YARN."""
     jars.fetch(*jars.YARN, *jars.S3A)
-    return bundle.build(StageSettings(architecture=ARCHITECTURE, weights="random"), bundle.ROOT / ".cache" / "bundle")
+    return bundle.build(
+        StageSettings.of(architecture=ARCHITECTURE, weights="random"), bundle.ROOT / ".cache" / "bundle"
+    )
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def environment(bench: Bench) -> list[Row]:
     """Measure what a node downloads before its first task: environment, model and code."""
 
     def downloaded(engine: Engine) -> float:
-        built = bundle.build(StageSettings(weights=bench.weights, engine=engine), bundle.ROOT / ".cache" / "bundle")
+        built = bundle.build(StageSettings.of(weights=bench.weights, engine=engine), bundle.ROOT / ".cache" / "bundle")
         files: Iterable[Path] = vars(built).values()
         return sum(file.stat().st_size for file in files) / 1e6
 

@@ -23,6 +23,8 @@ class SettingsError(Exception):
 class StageSettings:
     """The settings that a person can choose with ``cdk deploy -c name=value``.
 
+    `of` fills in the defaults, which depend on the stage. Therefore the fields themselves have none.
+
     Parameters
     ----------
     stage
@@ -61,21 +63,21 @@ class StageSettings:
         If a value is out of range.
     """
 
-    stage: Stage = "dev"
-    region: str = "eu-west-3"
-    architecture: Architecture = "arm64"
-    engine: Engine = "litert"
-    weights: str = "imagenet"
-    input_prefix: str = "photos/"
-    core_nodes: int = 2
-    spot_nodes: int = 0
-    longest_run_hours: int = 6
-    idle_minutes: int = 15
-    keep_runs_days: int = 30
-    keep_logs_days: int = 30
-    disk_key: DiskKey = "account"
-    email: str = ""
-    monthly_budget: int = 0
+    stage: Stage
+    region: str
+    architecture: Architecture
+    engine: Engine
+    weights: str
+    input_prefix: str
+    core_nodes: int
+    spot_nodes: int
+    longest_run_hours: int
+    idle_minutes: int
+    keep_runs_days: int
+    keep_logs_days: int
+    disk_key: DiskKey
+    email: str
+    monthly_budget: int
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -111,8 +113,13 @@ class StageSettings:
         return self.stage == "prod"
 
     @classmethod
+    def of(cls, stage: Stage = "dev", **given: Any) -> Self:
+        """Return the settings of a stage: what is given, and the defaults of the stage."""
+        return cls(**{"stage": stage, **_DEFAULTS, **_DEFAULTS_OF_STAGE.get(stage, {}), **given})
+
+    @classmethod
     def from_context(cls, context: Mapping[str, object]) -> Self:
-        """Read the settings from the context of CDK. They override the defaults of the stage.
+        """Read the settings from the context of CDK, which has texts.
 
         Raises
         ------
@@ -128,11 +135,28 @@ class StageSettings:
                 near = difflib.get_close_matches(name, kinds, n=1)
                 hint = f"Did you mean {near[0]}?" if near else f"Valid settings: {', '.join(kinds)}."
                 raise SettingsError(f'Unknown setting "{name}". {hint}')
-        defaults = _DEFAULTS.get(str(given.get("stage")), {})
-        return cls(**{**defaults, **given})
+        return cls.of(**given)
 
 
-_DEFAULTS: dict[str, dict[str, Any]] = {"prod": {"keep_runs_days": 365, "keep_logs_days": 90, "core_nodes": 4}}
+_DEFAULTS: dict[str, Any] = {
+    "region": "eu-west-3",
+    "architecture": "arm64",
+    "engine": "litert",
+    "weights": "imagenet",
+    "input_prefix": "photos/",
+    "core_nodes": 2,
+    "spot_nodes": 0,
+    "longest_run_hours": 6,
+    "idle_minutes": 15,
+    "keep_runs_days": 30,
+    "keep_logs_days": 30,
+    "disk_key": "account",
+    "email": "",
+    "monthly_budget": 0,
+}
+_DEFAULTS_OF_STAGE: dict[str, dict[str, Any]] = {
+    "prod": {"core_nodes": 4, "keep_runs_days": 365, "keep_logs_days": 90},
+}
 _RANGES = {
     "core_nodes": (1, 50),
     "spot_nodes": (0, 200),

@@ -47,4 +47,4 @@ def synthesise(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Synt
 @pytest.fixture(scope="session")
 def dev(synthesise: Synthesise) -> Synthesised:
     """The stack with the default settings."""
-    return synthesise(StageSettings())
+    return synthesise(StageSettings.of())

@@ -28,7 +28,7 @@ def test_unfinished_uploads_are_aborted(dev: Synthesised, name: str) -> None:
 
 
 def test_runs_and_logs_expire_and_photos_do_not(synthesise: Synthesise) -> None:
-    buckets = synthesise(StageSettings(keep_runs_days=7, keep_logs_days=3)).of("AWS::S3::Bucket")
+    buckets = synthesise(StageSettings.of(keep_runs_days=7, keep_logs_days=3)).of("AWS::S3::Bucket")
     expire = {
         name: [
             (rule.get("Prefix", ""), rule["ExpirationInDays"])

@@ -90,15 +90,15 @@ def test_a_cached_file_is_not_made_again(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"^The weights nothing\.h5 cannot be read"):
-        bundle._model(StageSettings(weights="nothing.h5"), tmp_path)
+        bundle._model(StageSettings.of(weights="nothing.h5"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_several_weights_the_first_available_is_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = bundle._model(StageSettings(weights="nothing.h5,random"), tmp_path)
+    model = bundle._model(StageSettings.of(weights="nothing.h5,random"), tmp_path)
     assert zipfile.ZipFile(model).namelist() == ["about.json", "payload"]
     assert "Continuing with random weights." in capfd.readouterr().err
-    assert bundle._model(StageSettings(weights="random"), tmp_path) == model
+    assert bundle._model(StageSettings.of(weights="random"), tmp_path) == model
 
 
 def test_a_change_of_anything_that_the_model_depends_on_compiles_it_again(
@@ -129,7 +129,7 @@ def test_a_change_of_anything_that_the_model_depends_on_compiles_it_again(
 def test_the_cluster_gets_the_job_without_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "_environment", lambda *_: tmp_path / "unused")
     monkeypatch.setattr(bundle, "_model", lambda *_: tmp_path / "unused")
-    built = bundle.build(StageSettings(), tmp_path)
+    built = bundle.build(StageSettings.of(), tmp_path)
     names = zipfile.ZipFile(built.code).namelist()
     assert {"spark_job/cli.py", "spark_job/network/model.py", "spark_job/conf/log4j2.properties"} <= set(names)
     assert not [name for name in names if "demo" in name or "__pycache__" in name]
@@ -138,7 +138,7 @@ def test_the_cluster_gets_the_job_without_the_demo(tmp_path: Path, monkeypatch: 
 
 def test_the_real_bundle_computes_features_with_nothing_else_installed(tmp_path: Path) -> None:
     """Build the bundle for this machine (from PyPI or the cache) and use it as a node of a cluster does."""
-    built = bundle.build(StageSettings(architecture=HERE, weights="random"), bundle.ROOT / ".cache" / "bundle")
+    built = bundle.build(StageSettings.of(architecture=HERE, weights="random"), bundle.ROOT / ".cache" / "bundle")
     assert built.environment.stat().st_size < 150e6
     if platform.system() != "Linux":
         pytest.skip("the bundle is for Linux")

@@ -77,7 +77,7 @@ def needs(resources: dict[str, Any], name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "settings", [StageSettings(), StageSettings(stage="prod", email="fruits@example.com")], ids=str
+    "settings", [StageSettings.of(), StageSettings.of("prod", email="fruits@example.com")], ids=str
 )
 def test_it_is_called_before_everything_else_is_deleted(synthesise: Synthesise, settings: StageSettings) -> None:
     resources = synthesise(settings).template["Resources"]
@@ -101,7 +101,7 @@ def test_cloudformation_waits_a_little_longer_than_the_function_can_run(dev: Syn
     assert (function["Timeout"], resource["ServiceTimeout"]) == (900, "960")
 
 
-@pytest.mark.parametrize("settings", [StageSettings(), StageSettings(disk_key="own")], ids=str)
+@pytest.mark.parametrize("settings", [StageSettings.of(), StageSettings.of(disk_key="own")], ids=str)
 def test_it_knows_its_stack_and_every_part_of_the_network(synthesise: Synthesise, settings: StageSettings) -> None:
     stack = synthesise(settings)
     variables = dict(stack.one("AWS::Lambda::Function", "CleanUp")["Environment"]["Variables"])

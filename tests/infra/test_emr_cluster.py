@@ -12,7 +12,7 @@ from tests.infra.template import ACCOUNT, REGION, Synthesised
 
 @pytest.fixture
 def own_key(synthesise: Synthesise) -> Synthesised:
-    return synthesise(StageSettings(disk_key="own"))
+    return synthesise(StageSettings.of(disk_key="own"))
 
 
 def request(stack: Synthesised) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def test_primary_and_core_are_on_demand(dev: Synthesised) -> None:
 
 
 def test_spot_nodes_are_optional_and_fall_back(synthesise: Synthesise) -> None:
-    stack = synthesise(StageSettings(architecture="x86_64", engine="tensorflow", spot_nodes=4))
+    stack = synthesise(StageSettings.of(architecture="x86_64", engine="tensorflow", spot_nodes=4))
     task = fleets(stack)["TASK"]
     assert (task["TargetOnDemandCapacity"], task["TargetSpotCapacity"]) == (0, 4)
     assert task["LaunchSpecifications"]["SpotSpecification"] == {

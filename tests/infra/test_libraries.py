@@ -45,7 +45,7 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 @pytest.fixture(scope="module")
 def libraries(architecture: Architecture) -> Libraries:
     """The shared libraries of the bundle's environment, which is built if the cache does not have it."""
-    settings = StageSettings(architecture=architecture, weights="random")
+    settings = StageSettings.of(architecture=architecture, weights="random")
     return _libraries(bundle.build(settings, bundle.ROOT / ".cache" / "bundle").environment)
 
 

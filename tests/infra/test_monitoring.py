@@ -2,7 +2,7 @@ from cdk_app.stage_settings import StageSettings
 from tests.infra.conftest import Synthesise
 from tests.infra.template import Synthesised
 
-WITH_EMAIL = StageSettings(stage="prod", email="fruits@example.com", monthly_budget=50)
+WITH_EMAIL = StageSettings.of("prod", email="fruits@example.com", monthly_budget=50)
 
 
 def test_an_alarm_for_every_bad_end_of_a_run_and_of_the_clean_up(dev: Synthesised) -> None:

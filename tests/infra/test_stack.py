@@ -37,14 +37,21 @@ STATEFUL = {
     "AWS::Budgets::Budget": {"WatchBudget1233585C"},
     "AWS::KMS::Key": {"ClusterDiskKeyB15BEE86"},
 }
+#: The role of CDK's function that empties buckets. CDK writes it, and the app cannot add a denial to it.
+ROLE_OF_CDK = "CustomS3AutoDeleteObjectsCustomResourceProviderRole"
 SETTINGS = [
-    StageSettings(),
-    StageSettings(stage="prod", email="fruits@example.com", monthly_budget=50, disk_key="own"),
-    StageSettings(architecture="x86_64", engine="tensorflow", spot_nodes=4),
+    StageSettings.of(),
+    StageSettings.of("prod", email="fruits@example.com", monthly_budget=50, disk_key="own"),
+    StageSettings.of(architecture="x86_64", engine="tensorflow", spot_nodes=4),
 ]
 
 
 def allows(stack: Synthesised, role: str, action: str, resource: str, region: str = REGION, **keys: str) -> bool:
+    """Return whether the policies of a role allow an action."""
+    return decide(stack.statements(role), role, action, resource, region, **keys)
+
+
+def decide(statements: list[dict[str, Any]], role: str, action: str, resource: str, region: str, **keys: str) -> bool:
     """Ask MiniStack's evaluator, which supports explicit denials, wildcards and conditions."""
     context = iam_evaluator.EvalContext(
         principal_arn=f"arn:aws:iam::{ACCOUNT}:role/{role}",
@@ -55,7 +62,7 @@ def allows(stack: Synthesised, role: str, action: str, resource: str, region: st
         region=region,
         service_context=keys,
     )
-    document = {"Version": "2012-10-17", "Statement": stack.statements(role)}
+    document = {"Version": "2012-10-17", "Statement": statements}
     decision: str = iam_evaluator.evaluate(context, [iam_evaluator.parse_policy_document(document)]).decision
     return decision == "Allow"
 
@@ -183,16 +190,33 @@ def test_the_workflow_passes_two_roles_each_to_its_service(
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: StageSettings) -> None:
     stack = synthesise(settings)
-    ours = [role for role in stack.of("AWS::IAM::Role") if not role.startswith("CustomS3AutoDelete")]
-    assert {NODES, SERVICE, WORKFLOW, CLEAN_UP} == set(ours)
-    for role in ours:
+    for role in roles_of_the_app(stack):
         for statement in stack.statements(role):
             if statement["Effect"] == "Deny":
                 continue
             assert all("*" not in action for action in _list(statement["Action"])), statement
             if "*" in _list(statement["Resource"]):
                 assert statement["Condition"], statement
-        assert not allows(stack, role, "ec2:DescribeRegions", "*", region="us-east-1")
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_every_role_is_denied_every_other_region(synthesise: Synthesise, settings: StageSettings) -> None:
+    """Each role gets an administrator's rights here. Nothing but its denial then keeps it in the region."""
+    stack = synthesise(settings)
+    administrator = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    for role in roles_of_the_app(stack):
+        statements = [*stack.statements(role), administrator]
+        for action in ("s3:GetObject", "ec2:RunInstances", "lambda:InvokeFunction"):
+            assert decide(statements, role, action, "*", REGION), role
+            assert not decide(statements, role, action, "*", "eu-west-1"), role
+            assert not decide(statements, role, action, "*", "us-east-1"), role
+
+
+def roles_of_the_app(stack: Synthesised) -> list[str]:
+    """Return every role of the template but CDK's own."""
+    found = set(stack.of("AWS::IAM::Role")) - {ROLE_OF_CDK}
+    assert found == {NODES, SERVICE, WORKFLOW, CLEAN_UP}
+    return sorted(found)
 
 
 @pytest.mark.parametrize("role", [SERVICE, WORKFLOW])
@@ -201,11 +225,20 @@ def test_a_service_assumes_a_role_for_this_account_only(dev: Synthesised, role: 
     assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == ACCOUNT
 
 
-def test_every_resource_that_costs_carries_the_tags(dev: Synthesised) -> None:
-    for kind in ("AWS::S3::Bucket", "AWS::StepFunctions::StateMachine", "AWS::EC2::VPC", "AWS::KMS::Key"):
-        for properties in dev.of(kind).values():
-            tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
-            assert tags.items() >= {"project": "fruits", "stage": "dev", "stack": "fruits-dev"}.items()
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("AWS::S3::Bucket", "AWS::StepFunctions::StateMachine", "AWS::Lambda::Function", "AWS::Logs::LogGroup"),
+        *("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::KMS::Key"),
+    ],
+)
+def test_every_resource_that_costs_carries_the_tags(synthesise: Synthesise, kind: str) -> None:
+    """The stage has a key of its own, so that there is a resource of every kind."""
+    found = {name: it for name, it in synthesise(SETTINGS[1]).of(kind).items() if not name.startswith("CustomS3Auto")}
+    assert found
+    for properties in found.values():
+        tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
+        assert tags.items() >= {"project": "fruits", "stage": "prod", "stack": "fruits-prod"}.items()
 
 
 def test_no_account_is_named(dev: Synthesised) -> None:
@@ -238,13 +271,13 @@ def test_stateful_resources_keep_their_logical_ids(synthesise: Synthesise) -> No
 
 def test_prod_is_protected_from_destruction(bundle: Bundle) -> None:
     stages: tuple[Stage, ...] = ("dev", "prod")
-    stacks = [FruitsStack(cdk.App(context=CONTEXT), stage, StageSettings(stage=stage), bundle) for stage in stages]
+    stacks = [FruitsStack(cdk.App(context=CONTEXT), stage, StageSettings.of(stage), bundle) for stage in stages]
     assert [stack.termination_protection for stack in stacks] == [False, True]
 
 
 def test_what_cdk_nag_finds_stops_the_synthesis(bundle: Bundle, tmp_path: Path) -> None:
     app = cdk.App(context=CONTEXT, outdir=str(tmp_path))
-    stack = FruitsStack(app, "fruits-dev", StageSettings(), bundle)
+    stack = FruitsStack(app, "fruits-dev", StageSettings.of(), bundle)
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     sns.Topic(stack, "InTheClear")
     with pytest.raises(RuntimeError, match="AwsSolutions-SNS3"):

@@ -10,8 +10,8 @@ from cdk_app.stage_settings import SettingsError, StageSettings
 
 
 def test_every_setting_has_a_default() -> None:
-    assert StageSettings.from_context({}) == StageSettings()
-    dev = StageSettings()
+    assert StageSettings.from_context({}) == StageSettings.of()
+    dev = StageSettings.of()
     assert (dev.stage, dev.region, dev.architecture) == (
         "dev",
         "eu-west-3",
@@ -21,18 +21,19 @@ def test_every_setting_has_a_default() -> None:
 
 def test_a_stage_has_its_own_defaults_and_they_can_be_overridden() -> None:
     prod = StageSettings.from_context({"stage": "prod"})
-    assert (prod.core_nodes, prod.keep_runs_days, prod.keeps_data) == (4, 365, True)
+    assert (prod.core_nodes, prod.keep_runs_days, prod.keep_logs_days, prod.keeps_data) == (4, 365, 90, True)
+    assert StageSettings.of("prod") == prod
     assert StageSettings.from_context({"stage": "prod", "core_nodes": "7"}).core_nodes == 7
 
 
 def test_the_context_of_cdk_itself_is_ignored() -> None:
     own = {"aws:cdk:enable-path-metadata": True, "@aws-cdk/aws-iam:minimizePolicies": True, "cli-telemetry": False}
-    assert StageSettings.from_context(own) == StageSettings()
+    assert StageSettings.from_context(own) == StageSettings.of()
 
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        StageSettings().region = "eu-west-1"  # type: ignore[misc]  # the test is that this fails
+        StageSettings.of().region = "eu-west-1"  # type: ignore[misc]  # the test is that this fails
 
 
 @pytest.mark.parametrize(
@@ -61,16 +62,16 @@ def test_a_wrong_value_is_one_sentence(given: dict[str, Any], sentence: str) -> 
 @pytest.mark.parametrize("prefix", ["/photos", "photos//2026", "s3://bucket/photos"])
 def test_an_input_prefix_is_a_folder_of_the_bucket(prefix: str) -> None:
     with pytest.raises(SettingsError, match="without a leading slash"):
-        StageSettings(input_prefix=prefix)
+        StageSettings.of(input_prefix=prefix)
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2", "eu-central-2", "", "EU-WEST-3"])
 def test_a_region_outside_the_union_is_refused_in_one_sentence(region: str) -> None:
     with pytest.raises(SettingsError, match=r"^region is .*European Union.*\(Spain\)\.$"):
-        StageSettings(region=region)
+        StageSettings.of(region=region)
 
 
 @given(st.text(max_size=20).filter(lambda text: text not in REGIONS))
 def test_no_other_text_is_a_region(text: str) -> None:
     with pytest.raises(SettingsError):
-        StageSettings(region=text)
+        StageSettings.of(region=text)

@@ -277,7 +277,7 @@ def test_a_summary_that_cannot_be_read_loses_no_result(definition: dict[str, Any
 
 def test_an_unknown_price_is_null_and_says_why(synthesise: Synthesise, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(prices.INSTANCES, ("eu-west-3", "m6g.xlarge"), prices.Price(None, "per hour", "not found"))
-    definition = synthesise(StageSettings(spot_nodes=4)).definition("Workflow")
+    definition = synthesise(StageSettings.of(spot_nodes=4)).definition("Workflow")
     output = run(definition, Aws(job=publish)).output["cluster"]
     assert (output["nodes"], output["usd"]) == (7, None)
     assert output["note"] == "No list price of m6g.xlarge in eu-west-3 is known."
@@ -329,6 +329,6 @@ def test_the_definition_is_valid_and_matches_the_golden_file(definition: dict[st
 
 @pytest.mark.parametrize("hours", [1, 72])
 def test_the_longest_run_moves_every_time_out(synthesise: Synthesise, hours: int) -> None:
-    definition = synthesise(StageSettings(longest_run_hours=hours)).definition("Workflow")
+    definition = synthesise(StageSettings.of(longest_run_hours=hours)).definition("Workflow")
     assert definition["States"]["Run job"]["TimeoutSeconds"] == hours * 3600
     assert definition["TimeoutSeconds"] == hours * 3600 + 2700

@@ -38,7 +38,7 @@ class Node:
     @classmethod
     def prepare(cls, architecture: Architecture, python: Sequence[str], folder: Path) -> Self:
         """Build the bundle, unpack it to a folder, and put Spark and a script that starts the Python next to it."""
-        settings = StageSettings(architecture=architecture, weights="random")
+        settings = StageSettings.of(architecture=architecture, weights="random")
         built = bundle.build(settings, bundle.ROOT / ".cache" / "bundle")
         zipfile.ZipFile(built.environment).extractall(folder / "environment")
         zipfile.ZipFile(built.code).extractall(folder / "code")
