@@ -7,6 +7,10 @@ RUN := .venv/bin/python -m
 PYTEST := $(RUN) pytest --numprocesses=2 --no-loadscope-reorder
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command 'make lock'
+# Required packages that the nodes do not use: LiteRT's tools for converting models, the packages with which rich shows
+# source code, and the compiler front end and build tools that TensorFlow requires.
+UNUSED_litert := flatbuffers ml-dtypes protobuf tqdm pygments markdown-it-py mdurl
+UNUSED_tensorflow := libclang setuptools wheel
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench lint lock clean
 
@@ -38,6 +42,10 @@ lint: .venv/.developer ## Check and format the code
 lock: $(UV) ## Resolve the pinned requirements, and write lock files with hashes
 	@$(LOCK) --python-version 3.11 requirements-dev.txt --output-file requirements-dev.lock
 	@$(LOCK) --python-version 3.11 requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
+	@$(LOCK) --python-version 3.11 --group litert --constraint requirements.lock --output-file requirements-litert.lock \
+		$(addprefix --no-emit-package=,$(UNUSED_litert))
+	@$(LOCK) --python-version 3.11 --group tensorflow --constraint requirements.lock --output-file requirements-tensorflow.lock \
+		$(addprefix --no-emit-package=,$(UNUSED_tensorflow))
 	@echo uv | $(LOCK) --no-config --python-version 3.8 - --constraint requirements.txt --output-file requirements-uv.lock
 
 clean: ## Remove everything that the other targets made, including the virtual environment

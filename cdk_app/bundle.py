@@ -8,15 +8,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
-from packaging.requirements import Requirement
-from packaging.utils import NormalizedName, canonicalize_name
 
 from cdk_app.stage_settings import Architecture, StageSettings
 from spark_job.network import MOBILENET_V2
@@ -24,43 +21,24 @@ from spark_job.network.weights import recipe
 from spark_job.settings import Engine
 
 ROOT = Path(__file__).parents[1]
-LOCK = ROOT / "requirements.lock"
 PACKAGE = ROOT / "spark_job"
 PYTHON = "3.11"  # the version of the cluster
 _NOT_SHIPPED = {"demo", "__pycache__"}
 
-#: The packages that the job imports and EMR lacks. Their metadata names the packages that they require.
-_ROOTS = ("numpy", "pandas", "pyarrow", "pillow", "obstore", "boto3", "jinja2", "rich")
-_ENGINES: dict[Engine, tuple[str, ...]] = {"litert": ("ai-edge-litert",), "tensorflow": ("tensorflow",)}
-#: Required packages that the job does not use: LiteRT's tools for converting models, the packages with which rich shows
-#: source code, and the compiler front end and build tools that TensorFlow requires.
-_NOT_NEEDED: dict[Engine, frozenset[str]] = {
-    "litert": frozenset({"flatbuffers", "ml-dtypes", "protobuf", "tqdm", "pygments", "markdown-it-py", "mdurl"}),
-    "tensorflow": frozenset({"libclang", "setuptools", "wheel"}),
-}
 #: Files that no import needs: sources, tests, headers, numpy's build tools, time zones, Arrow's network protocol and
 #: duplicate libraries, Pillow's AVIF support, LiteRT's parts for GPUs and phones, and botocore's service descriptions
 #: except for S3 and credentials. RECORD has hashes of scripts, which name the Python that installed them.
+#: .lock is uv's own.
 _LEFT_OUT = re.compile(
-    r"(^|/)(__pycache__|tests)/|^bin/|\.(py|pyi|pyx|pxd|pxi|h|hpp|lib)$|\.dist-info/RECORD$"
+    r"^\.lock$|(^|/)(__pycache__|tests)/|^bin/|\.(py|pyi|pyx|pxd|pxi|h|hpp|lib)$|\.dist-info/RECORD$"
     r"|^numpy/(array_api|distutils|f2py)/|^tzdata/|^pytz/zoneinfo/"
     r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
     r"|^PIL/_avif|^pillow\.libs/libavif"
     r"|^boto3/(data|examples)/|^botocore/data/(?!s3/|sts/|sso/|sso-oidc/|[^/]+\.json$)"
     r"|^tensorflow/include/|^ai_edge_litert/(vendors|tools)/|^ai_edge_litert/libLiteRtWebGpu"
 )
-_LINUX = {
-    "platform_system": "Linux",
-    "sys_platform": "linux",
-    "os_name": "posix",
-    "implementation_name": "cpython",
-    "platform_python_implementation": "CPython",
-    "python_version": PYTHON,
-    "python_full_version": f"{PYTHON}.0",
-    "extra": "",
-}
-_PROCESSOR: dict[Architecture, str] = {"arm64": "aarch64", "x86_64": "x86_64"}
-_GLIBC = ("2014", "_2_17", "_2_24", "_2_27", "_2_28", "_2_34")  # pip needs every tag; Amazon Linux 2023 has 2.34
+#: Amazon Linux 2023 has glibc 2.34.
+_PLATFORM: dict[Architecture, str] = {"arm64": "aarch64-manylinux_2_34", "x86_64": "x86_64-manylinux_2_34"}
 _1980 = (1980, 1, 1, 0, 0, 0)
 
 
@@ -109,64 +87,23 @@ def build(settings: StageSettings, cache: Path) -> Bundle:
     )
 
 
-def requirements(architecture: Architecture, engine: Engine, lock: str) -> str:
-    """Return the part of a lock file that the cluster needs: pins with hashes, without markers."""
-    pins = {
-        (pin := Requirement(block.partition("\\")[0].partition("--hash")[0].strip())).name: (pin, block)
-        for block in re.split(r"\n(?=[a-zA-Z])", re.sub(r"(?m)^#.*\n", "", lock))
-    }
-    target = {**_LINUX, "platform_machine": _PROCESSOR[architecture]}
-    chosen = {str(name) for name in _closure((*_ROOTS, *_ENGINES[engine]), target)} - _NOT_NEEDED[engine]
-    if "tensorflow" in chosen:  # the lock file has two builds, each with a marker for its processor
-        chosen.add("tensorflow-cpu")
-    return "\n".join(
-        re.sub(r" ;[^\\]*", " ", block, count=1).strip()
-        for name, (pin, block) in sorted(pins.items())
-        if name in chosen and (pin.marker is None or pin.marker.evaluate(target))
-    )
-
-
-def _closure(roots: Iterable[str], target: Mapping[str, str]) -> set[NormalizedName]:
-    """Return the packages and all their requirements on the target, from the metadata of the installed packages."""
-    found: set[NormalizedName] = set()
-    todo = list(roots)
-    while todo:
-        name = canonicalize_name(todo.pop())
-        if name not in found:
-            found.add(name)
-            needs = map(Requirement, _requires(name))
-            todo += [need.name for need in needs if need.marker is None or need.marker.evaluate(dict(target))]
-    return found
-
-
-def _requires(name: str) -> list[str]:
-    for build in (name, f"{name}-cpu"):
-        try:
-            return metadata.requires(build) or []
-        except metadata.PackageNotFoundError:
-            continue
-    return []  # only the target needs it, so it is not installed here
-
-
 def _environment(settings: StageSettings, cache: Path) -> Path:
-    pins = requirements(settings.architecture, settings.engine, LOCK.read_text())
-    recipe = _digest(pins.encode(), _LEFT_OUT.pattern.encode(), settings.architecture.encode())
-    return _cached(cache, "environment", recipe, lambda file: _install(pins, settings.architecture, file))
+    lock = ROOT / f"requirements-{settings.engine}.lock"
+    recipe = _digest(lock.read_bytes(), _LEFT_OUT.pattern.encode(), settings.architecture.encode())
+    return _cached(cache, "environment", recipe, lambda file: _install(lock, settings.architecture, file))
 
 
-def _install(pins: str, architecture: Architecture, file: Path) -> None:
-    count = sum("==" in line for line in pins.splitlines())
-    _say(f"Downloading {count} Python packages for the cluster ({architecture}) from PyPI. The result is cached.")
+def _install(lock: Path, architecture: Architecture, file: Path) -> None:
+    """Write a zip of the locked packages for a processor. The lock file is complete, so nothing is resolved."""
+    _say(f"Downloading the cluster's Python packages ({architecture}) from PyPI. The result is cached.")
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        wanted, tree = Path(folder, "requirements.txt"), Path(folder, "tree")
-        wanted.write_text(pins + "\n")
-        platforms = [f"--platform=manylinux{glibc}_{_PROCESSOR[architecture]}" for glibc in _GLIBC]
+        tree = Path(folder, "tree")
         command = [
-            *("pip", "install", "--disable-pip-version-check", "--no-input"),
-            *("--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:", *platforms),
-            *(f"--python-version={PYTHON}", "--implementation=cp", f"--target={tree}", f"--requirement={wanted}"),
+            *("uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:"),
+            *(f"--python-version={PYTHON}", f"--python-platform={_PLATFORM[architecture]}"),
+            *(f"--python={sys.executable}", f"--target={tree}", f"--requirement={lock}"),
         ]
-        _run_module(command, "pip could not install the cluster's Python packages. Its message is above.")
+        _run_module(command, "uv could not install the cluster's Python packages. Its message is above.")
         _compile_modules(tree)
         kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
         _zip(file, tree, kept)
@@ -182,7 +119,7 @@ def _run_module(command: list[str], problem: str) -> None:
     """Run a Python module; raise BundleError with the problem if it fails."""
     environment = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of sets in bytecode depends on it
     # Print progress to stderr, because stdout may be the template.
-    done = subprocess.run(  # noqa: S603 - pip with our own pins, or compileall
+    done = subprocess.run(  # noqa: S603 - uv with our own pins, or compileall
         [sys.executable, "-m", *command], env=environment, stdout=sys.stderr, check=False
     )
     if done.returncode:

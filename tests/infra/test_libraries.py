@@ -1,6 +1,6 @@
 """Whether the cluster's Amazon Linux 2023 can load every shared library of the bundles.
 
-pip trusts the tag of a wheel. LiteRT's wheel for arm64 says glibc 2.27, but its libraries need glibc 2.34.
+uv trusts the tag of a wheel. LiteRT's wheel for arm64 says glibc 2.27, but its libraries need glibc 2.34.
 """
 
 import re
