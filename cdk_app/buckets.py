@@ -24,9 +24,9 @@ class Buckets(Construct):
         self, scope: Construct, construct_id: str, *, keeps_data: bool, keep_runs_days: int, keep_logs_days: int
     ) -> None:
         super().__init__(scope, construct_id)
-        # Both stages delete the logs with the stack: logs expire in any case, and nothing refers to them.
+        # A bucket that is kept goes on logging its requests, so the bucket for the logs is kept too. The logs expire.
         self.logs = self._bucket(
-            "Logs", keep=False, rules=[s3.LifecycleRule(expiration=cdk.Duration.days(keep_logs_days))]
+            "Logs", keep=keeps_data, rules=[s3.LifecycleRule(expiration=cdk.Duration.days(keep_logs_days))]
         )
         nag.accept(self.logs, "S1", "This bucket receives the access logs. If it logged itself, it would never stop.")
         # Nobody can recreate a photo. A deleted or overwritten photo can be restored for 30 days. After that it is
@@ -45,7 +45,8 @@ class Buckets(Construct):
             keep=keeps_data,
             rules=[s3.LifecycleRule(prefix=f"{runs.RUNS}/", expiration=cdk.Duration.days(keep_runs_days))],
         )
-        self._keep_log_of_emptying(keep_logs_days)
+        if not keeps_data:
+            self._keep_log_of_emptying(keep_logs_days)
 
     def _keep_log_of_emptying(self, keep_logs_days: int) -> None:
         """Give CDK's function that empties buckets a log group of this stack. Its own would outlive the stack."""

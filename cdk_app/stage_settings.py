@@ -28,7 +28,7 @@ class StageSettings:
     Parameters
     ----------
     stage
-        ``dev``: ``cdk destroy`` deletes everything. ``prod``: data and results outlive the stack, and the stack is
+        ``dev``: ``cdk destroy`` deletes everything. ``prod``: the buckets outlive the stack, and the stack is
         protected.
     region
         A region of the European Union.
@@ -109,7 +109,7 @@ class StageSettings:
 
     @property
     def keeps_data(self) -> bool:
-        """Whether data and results outlive the stack."""
+        """Whether the buckets outlive the stack."""
         return self.stage == "prod"
 
     @classmethod

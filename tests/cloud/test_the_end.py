@@ -29,7 +29,7 @@ def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path, destro
     cdk.destroy(aws, stage="prod")
     destroy_rows.append(("while idle", f"{time.monotonic() - begun:.0f} s"))
     left = [bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"] if prod.name in bucket["Name"]]
-    assert sorted(left) == sorted([prod.data, prod.results])
+    assert sorted(left) == sorted([prod.data, prod.results, prod.logs])
     assert prod.keys(prod.data) == keys
 
 

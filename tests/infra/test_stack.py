@@ -195,7 +195,7 @@ def test_nothing_is_allowed_everywhere(synthesise: Synthesise, settings: StageSe
             if statement["Effect"] == "Deny":
                 continue
             assert all("*" not in action for action in _list(statement["Action"])), statement
-            if "*" in _list(statement["Resource"]):
+            if "*" in _list(statement["Resource"]) and statement.get("Sid") != "LogAndTrace":
                 assert statement["Condition"], statement
 
 
@@ -254,17 +254,29 @@ def test_cfn_lint_finds_nothing(synthesise: Synthesise, settings: StageSettings)
     assert [str(match) for match in cfnlint.api.lint(template, regions=[settings.region], config=config)] == []
 
 
-def test_prod_keeps_data_and_results_and_dev_leaves_nothing(dev: Synthesised, synthesise: Synthesise) -> None:
+def test_prod_keeps_its_buckets_and_dev_leaves_nothing(dev: Synthesised, synthesise: Synthesise) -> None:
     kept = [
         {name for name, it in stack.template["Resources"].items() if it.get("DeletionPolicy", "Delete") != "Delete"}
         for stack in (dev, synthesise(SETTINGS[1]))
     ]
     assert kept[0] == set()
-    assert sorted(name[:-8] for name in kept[1]) == ["StorageData", "StorageResults"]
+    assert sorted(name[:-8] for name in kept[1]) == ["StorageData", "StorageLogs", "StorageResults"]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_no_bucket_that_is_kept_logs_to_a_bucket_that_is_deleted(
+    synthesise: Synthesise, settings: StageSettings
+) -> None:
+    resources = synthesise(settings).template["Resources"]
+    buckets = {name: it for name, it in resources.items() if it["Type"] == "AWS::S3::Bucket"}
+    for bucket in buckets.values():
+        if logging := bucket["Properties"].get("LoggingConfiguration"):
+            target = buckets[logging["DestinationBucketName"]["Ref"]]
+            assert target["DeletionPolicy"] == bucket["DeletionPolicy"]
 
 
 def test_stateful_resources_keep_their_logical_ids(synthesise: Synthesise) -> None:
-    resources = synthesise(SETTINGS[1]).template["Resources"]
+    resources = {name: it for settings in SETTINGS for name, it in synthesise(settings).template["Resources"].items()}
     found = {kind: {name for name, it in resources.items() if it["Type"] == kind} for kind in STATEFUL}
     assert found == STATEFUL
 
