@@ -28,6 +28,8 @@ def test_pip_installs_the_job_and_only_the_extra_cloud_adds_cdk_and_node() -> No
 
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
     pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in map(Requirement, filter(None, lines))}
+    locked = (ROOT / "requirements.lock").read_text()
+    assert [name for name, version in pins.items() if f"\n{name}=={version} ;" not in locked] == [], "run make lock"
     del pins["backports-strenum"]  # the job does not import it
     needs = {need.name: need.specifier for need in job + cloud}
     assert pins.keys() == needs.keys()
