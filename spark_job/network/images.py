@@ -8,28 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from spark_job.network.colour import to_srgb
+from spark_job.network.geometry import NewSize, resized, upright
 from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, LimitError, check_chunks, in_one_scan
+from spark_job.network.transparency import on_white
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 """The endings of file names, in lower case, that make an object an image of the input."""
 
-DECODING = "2: upright, white behind transparency, RGB, bicubic"
+DECODING = "3: upright, sRGB, white behind transparency, bicubic"
 """How photos are decoded. Increment the version whenever decoding changes, so that features are computed again."""
 
 Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values()) // 2  # Pillow itself refuses images of twice this size
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _THUMBNAIL_SIDE = 64
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The transposition that undoes each value of EXIF's orientation."""
 
 
 class Reason(StrEnum):
@@ -76,33 +69,40 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (side, side, 3)
-        The photo, upright and in RGB. A photo that is not square is squeezed, not cropped.
+        The photo, upright, in sRGB and white where it is transparent. A photo that is not square is squeezed, not
+        cropped.
 
     Raises
     ------
     RejectedImageError
         If the bytes cannot be decoded. No input raises another exception.
     """
-    return np.asarray(_rgb(data, side).resize((side, side), Image.Resampling.BICUBIC))
+    return np.asarray(_resized(data, side, lambda _width, _height: (side, side)))
 
 
 def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
     """Return a JPEG of at most ``side`` pixels each way, without metadata. Errors are those of :func:`decode`."""
-    image = _rgb(data, side)
-    image.thumbnail((side, side))
-    clean = Image.fromarray(np.asarray(image))
+
+    def fitting(width: float, height: float) -> tuple[int, int]:
+        scale = min(1.0, side / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    clean = Image.fromarray(np.asarray(_resized(data, side, fitting)))
     out = io.BytesIO()
     clean.save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
-def _rgb(data: bytes, side: int) -> Image.Image:
-    """Return a photo upright and in RGB. Large photos are reduced, but to no less than ``side`` pixels."""
+def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
+    """Return a photo upright, in sRGB and in the size that ``new_size`` returns for its width and height.
+
+    JPEG is decoded at a fraction of its size if that has at least twice ``side`` pixels each way.
+    """
     check_size(len(data))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about metadata
-            return _upright_rgb(data, side)
+            return _decoded(data, side, new_size)
     except RejectedImageError:
         raise
     except UnidentifiedImageError as error:
@@ -122,23 +122,28 @@ def _reason(said: str, data: bytes) -> Reason:
     return Reason.TOO_LARGE if "too large" in said else Reason.UNREADABLE
 
 
-def _upright_rgb(data: bytes, side: int) -> Image.Image:
+def _decoded(data: bytes, side: int, new_size: NewSize) -> Image.Image:
+    file = _opened(data)
+    drafted = file.draft("RGB", (2 * side, 2 * side))  # JPEG only: decoding at 1/2, 1/4 or 1/8 takes less time
+    covered = drafted[1][2:] if drafted else file.size
+    image = on_white(file, data)
+    orientation, profile = _orientation(file), file.info.get("icc_profile")
+    del file  # frees its pixels, if they were converted
+    if image.width * image.height < side**2:  # colours are converted where the photo has fewer pixels
+        image, profile = to_srgb(image, profile), None
+    image, box = upright(image, covered, orientation)  # before it is resized, so that a turned copy gives equal pixels
+    return to_srgb(resized(image, box, new_size), profile)
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    """Return a file whose pixels are not decoded yet."""
     kind = _kind(data)
-    image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    width, height = image.size
+    file = Image.open(io.BytesIO(data), formats=_FORMATS)
+    width, height = file.size
     if width * height > MAX_PIXELS[kind]:
         limit = f"the limit for {kind} is {MAX_PIXELS[kind]:,} pixels"
         raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; {limit}")
-    if isinstance(image, ImageFile.ImageFile):
-        image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decoding at 1/2, 1/4 or 1/8 takes a fraction of the time
-    image.load()
-    upright = _UPRIGHT.get(_orientation(image))
-    image = _rgb_or_rgba(image)
-    if (factor := min(image.size) // (2 * side)) > 1:
-        image = image.reduce(factor)  # before the steps below make copies
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.transpose(upright) if upright is not None else image
+    return file
 
 
 def _kind(data: bytes) -> str:
@@ -157,10 +162,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Pillow's parser raises many types
         return 1
-
-
-def _rgb_or_rgba(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    return image if image.mode == mode else image.convert(mode)

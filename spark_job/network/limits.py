@@ -16,6 +16,9 @@ MAX_PARTS = 100_000
 MAX_SCANS = 64
 """Scans of a JPEG. Progressive photos have about ten, and each scan takes time in proportion to the pixels."""
 
+MAX_PROFILE_BYTES = 2**22
+"""The largest colour profile that is used. Those of printing presses have 3 MB, and each process keeps the last few."""
+
 _MAX_JUNK = 2**16
 _WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9)])
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from spark_job.network.images import Reason, RejectedImageError, check_size, decode, thumbnail
 from spark_job.network.limits import MAX_BYTES
+
+TO_STORED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+"""The Image.Transpose from an upright photo to a stored one, by EXIF's orientation."""
 
 RED, GREEN = (220, 20, 10), (10, 200, 30)
 
@@ -43,21 +46,12 @@ def test_every_mode_keeps_its_brightness(mode: str) -> None:
     assert abs(float(decode(_file(image, kind), 224).mean()) - float(np.asarray(grey).mean())) < 4
 
 
-def test_transparent_pixels_become_white() -> None:
-    clear = Image.new("RGBA", (50, 50), (*RED, 0))
-    assert (decode(_file(clear), 224) == 255).all()
-    palette = Image.new("P", (50, 50), 0)
-    palette.putpalette([*RED, *GREEN])
-    assert (decode(_file(palette, transparency=0), 224) == 255).all()
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_turned_upright(orientation: int) -> None:
     """A camera stores the pixels as the sensor saw them and records in EXIF how to turn them."""
     upright = Image.new("RGB", (60, 60), RED)
     upright.paste(GREEN, (0, 0, 60, 20))
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose from upright to stored
-    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(TO_STORED[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = decode(_file(stored, "JPEG", exif=exif, quality=95), 224)
@@ -71,6 +65,30 @@ def test_scaled_decoding_of_a_large_photo_looks_like_full_decoding() -> None:
     large = coarse.resize((4000, 3000), Image.Resampling.BICUBIC)
     full = np.asarray(large.resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(decode(_file(large, "JPEG", quality=92), 224).astype(int) - full).mean() < 2
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95, "subsampling": 0}), ("PNG", {})])
+@pytest.mark.parametrize("size", [(897, 1345), (1793, 1801), (1795, 2250), (3585, 3588), (7300, 1000)])
+def test_the_edges_of_a_large_photo_count_for_their_area(
+    kind: str, options: dict[str, int], size: tuple[int, int]
+) -> None:
+    """Whatever the factor that the photo is reduced by at first; its last pixels may be a part of a reduced pixel."""
+    framed = ImageOps.expand(Image.new("RGB", (size[0] - 8, size[1] - 8), "white"), 4, "black")
+    exact = np.asarray(framed.resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(decode(_file(framed, kind, **options), 224).astype(int) - exact).max() <= 20
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_turned_copy_of_a_large_photo_gives_the_same_pixels(kind: str, orientation: int) -> None:
+    coarse = Image.fromarray(np.random.default_rng(3).integers(0, 256, (90, 120, 3), np.uint8))
+    photo = coarse.resize((1801, 1347) if kind == "JPEG" else (1201, 901), Image.Resampling.BICUBIC)
+    stored = photo.transpose(Image.Transpose(TO_STORED[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    difference = np.abs(decode(_file(photo, kind), 224).astype(int) - decode(_file(stored, kind, exif=exif), 224))
+    assert difference.max() <= (0 if kind == "PNG" else 40)  # blocks of a JPEG begin at another place
+    assert difference.mean() <= (0 if kind == "PNG" else 2)
 
 
 def test_each_defect_of_a_file_gives_its_reason() -> None:

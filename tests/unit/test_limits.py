@@ -86,6 +86,7 @@ except RejectedImageError as error:
         ("JPEG RGB", {"progressive": True}, (8192, 6144), "decoded"),
         ("JPEG RGB", {"progressive": True, "subsampling": 0}, (11_600, 8_700), "too-large"),
         ("PNG RGBA", {"compress_level": 1}, (8192, 6144), "decoded"),
+        ("PNG LA", {"compress_level": 1}, (8192, 6144), "decoded"),
         ("PNG P", {"compress_level": 1}, (11_600, 8_700), "too-large"),
         ("WEBP RGB", {"method": 0}, (7680, 4320), "decoded"),
         ("WEBP RGB", {"method": 0}, (11_600, 8_700), "too-large"),
