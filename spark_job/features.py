@@ -22,7 +22,7 @@ from spark_job.network.images import Reason, RejectedImageError, check_size, dec
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.plan import Plan, Slice, photos
 from spark_job.storage import open_store
-from spark_job.storage.base import BadNameError, Store, UnavailableError
+from spark_job.storage.base import ArchivedError, BadNameError, Store, UnavailableError
 from spark_job.tables import PartWriter, RejectedPhoto, Table
 
 _CHUNK = 16  # at most half of the photos that are read ahead; otherwise the network waits for reads
@@ -186,8 +186,10 @@ def _rejection(error: OSError) -> tuple[Reason, str]:
     match error:
         case FileNotFoundError():
             return Reason.MISSING, "it was listed, but it was gone when the job read it"
+        case ArchivedError():
+            return Reason.ARCHIVED, str(error)
         case PermissionError():
-            return Reason.DENIED, "the job has no permission to read it"
+            return Reason.DENIED, str(error)
         case UnavailableError(retries=retries):
             return Reason.UNAVAILABLE, f"the storage did not deliver it in {retries + 1} attempts: {error}"
         case BadNameError():

@@ -17,6 +17,7 @@ _IGNORED = {
     *("PYTHONPATH", "TF_USE_LEGACY_KERAS", "TF_XLA_FLAGS", "XLA_FLAGS", "ARROW_PRE_0_15_IPC_FORMAT"),
     *("BASH_ENV", "CDPATH"),  # Spark's launcher is a bash script
 }
+AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # boto3, other AWS tools, Python itself
 _USED = {"KERAS_HOME"}  # where Keras has downloaded weights
 
 
@@ -27,6 +28,9 @@ def isolate() -> None:
     for name in list(os.environ):
         if (name.startswith(_OF_OTHERS) or name in _IGNORED) and name not in _USED:
             del os.environ[name]
+    given = [os.environ[name] for name in AUTHORITIES if os.environ.get(name)]
+    for name in AUTHORITIES if given else ():
+        os.environ.setdefault(name, given[0])
     os.environ["PYTHONSAFEPATH"] = "1"  # Spark's Python workers do not import from the working folder
     if os.environ.get("LC_ALL") in ("C", "POSIX"):  # Python uses UTF-8 nevertheless, and Java must do the same
         os.environ["LC_ALL"] = "C.UTF-8"

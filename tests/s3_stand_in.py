@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -83,13 +84,13 @@ class StandIn:
     """The objects by ``bucket/key``, and the faults of the next responses for a key.
 
     ``delay`` is the number of seconds that every request takes. ``faults`` lists the faults of a key's next responses,
-    in order. ``changes`` holds the object that replaces a key's object at its first read. ``requests`` counts the
-    requests by method and by key.
+    in order; a fault may also be a status and S3's code. ``changes`` holds the object that replaces a key's object at
+    its first read. ``requests`` counts the requests by method and by key.
     """
 
     delay: float = 0.0
     objects: dict[str, Object] = field(default_factory=dict)
-    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    faults: dict[str, list[Fault | tuple[int, str]]] = field(default_factory=dict)
     changes: dict[str, Object] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -114,14 +115,16 @@ class StandIn:
             return self._in_order
 
     @contextmanager
-    def serve(self, port: int = 0) -> Iterator[str]:
+    def serve(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         """Serve the objects, and yield the URL."""
         handler = type("Handler", (_Handler,), {"s3": self})
         server = _Server(("127.0.0.1", port), handler)
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         finally:
             self.stop.set()
             server.shutdown()
@@ -181,7 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
             fault = waiting.pop(0) if waiting else None
         if self.s3.delay:
             time.sleep(self.s3.delay)
-        if fault in _CODES:
+        if isinstance(fault, tuple):
+            self._error(*fault)
+        elif fault in _CODES:
             self._error(*_CODES[fault])
         elif fault in (Fault.RESET, Fault.SILENT):
             self._break(fault)
@@ -253,7 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, text.encode(), {"Content-Type": "application/xml"})
 
     def _error(self, status: int, code: str) -> None:
-        self._send(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+        head = {"x-amz-bucket-region": "us-west-2"}
+        self._send(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(), head)
 
     def _send(self, status: int, body: bytes, head: dict[str, str] | None = None) -> None:
         with suppress(ConnectionError):

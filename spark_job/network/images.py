@@ -36,6 +36,7 @@ class Reason(StrEnum):
     BAD_NAME = "bad name"
     MISSING = "missing"
     DENIED = "denied"
+    ARCHIVED = "archived"
     UNAVAILABLE = "unavailable"
 
 

@@ -25,4 +25,6 @@ def open_store(uri: str) -> Store:
     bucket, _, prefix = rest.partition("/")
     if not bucket:
         raise UserError(f"{uri} does not name a bucket. Give s3://bucket/prefix.")
+    if "//" in f"/{prefix}":
+        raise UserError(f"{uri} has a folder without a name. Give s3://bucket/prefix, with single slashes.")
     return S3Store(bucket, prefix.strip("/"))

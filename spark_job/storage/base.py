@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from spark_job.errors import UserError
+
 LISTING_SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.timestamp("us", tz="UTC"))])
 """Columns of a listing: path relative to the store, size in bytes, time of the last modification."""
 
@@ -24,6 +26,17 @@ class UnavailableError(ConnectionError):
 
 class BadNameError(OSError):
     """The store cannot request an object of this name."""
+
+
+class ArchivedError(PermissionError):
+    """The object is in an archive, and must be restored before it can be read."""
+
+
+class AccountError(UserError):
+    """The storage answers nobody with these credentials, this clock, this region or this bucket, whatever the object.
+
+    No OSError, so that no handler takes it for the fault of one object.
+    """
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,8 @@ def accept_any(size: int) -> None:
 class Store(Protocol):
     """A local folder or an S3 prefix. Paths are relative to it and use ``/``.
 
-    Every store raises the same errors: FileNotFoundError, PermissionError, UnavailableError (no answer after several
-    attempts), BadNameError, or another OSError.
+    Every store raises the same errors: FileNotFoundError, PermissionError, ArchivedError, UnavailableError (no answer
+    after several attempts), BadNameError, another OSError, or AccountError.
 
     Attributes
     ----------

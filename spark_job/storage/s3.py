@@ -1,24 +1,33 @@
 """A prefix of an S3 bucket as a store."""
 
-import contextlib
 import dataclasses
 import functools
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_job.storage.base import LISTING_SCHEMA, BadNameError, Removed, Stored, UnavailableError, accept_any
+from spark_job.storage.base import (
+    LISTING_SCHEMA,
+    AccountError,
+    BadNameError,
+    Removed,
+    Stored,
+    UnavailableError,
+    accept_any,
+)
 from spark_job.storage.pages import objects, take_objects
 from spark_job.storage.ranges import KeyRange, divide
+from spark_job.storage.refusals import plain_errors, refuse_other_regions
 
-_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # the request itself is wrong, so a retry cannot succeed
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 _CONNECT_SECONDS = 5
 _SILENT_SECONDS = 10
@@ -54,19 +63,14 @@ class S3Store:
 
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._bucket, self._root = bucket, f"{prefix}/" if prefix else ""
-        self._store = Client(
-            bucket,
-            prefix=prefix or None,
-            client_options={
-                "connect_timeout": f"{_CONNECT_SECONDS}s",
-                "read_timeout": f"{_SILENT_SECONDS}s",
-                "timeout": f"{_ANSWER_SECONDS}s",
-                # obstore ignores this variable if it gets options.
-                "allow_http": os.environ.get("AWS_ALLOW_HTTP") == "true",
-            },
-            retry_config={"max_retries": 0},  # _with_retries retries and counts
-            **_session(),
-        )
+        with plain_errors(self.uri, "s3:GetObject"):
+            self._store = Client(
+                bucket,
+                prefix=prefix or None,
+                client_options=_client_options(),
+                retry_config={"max_retries": 0},  # _with_retries retries and counts
+                **_session(),
+            )
 
     def folders(self, below: str = "") -> list[str]:
         """Return the common prefixes directly below."""
@@ -106,13 +110,13 @@ class S3Store:
     def _keys_after(self, start: str, count: int) -> list[str]:
         """Return the first keys after a string."""
         after = {"StartAfter": start} if start else {}
-        with _plain_errors(self.uri):
+        with plain_errors(self.uri, "s3:ListBucket"):
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=count, **after)
         return cast("list[str]", objects(page).column("path").to_pylist())
 
     def _pages(self, **what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing. boto3 reads them, because obstore fails on keys such as ``a//b.jpg``."""
-        with _plain_errors(self.uri):
+        with plain_errors(self.uri, "s3:ListBucket"):
             yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **what)
 
     @functools.cached_property
@@ -124,6 +128,7 @@ class S3Store:
         hooks = HierarchicalEmitter()
         # What is registered before boto3's own hooks is called before them. One of them parses the whole page.
         hooks.register_first("before-parse.s3.*", take_objects)
+        hooks.register_first("needs-retry.s3.*", refuse_other_regions)
         session = Session(event_hooks=hooks)
         session.register_component("data_loader", api_descriptions())
         retries = {"mode": "standard", "total_max_attempts": len(_PAUSES) + 1}
@@ -144,32 +149,34 @@ class S3Store:
             accept(meta["size"])
             return Stored(answer.bytes().to_bytes(), meta["last_modified"].replace(microsecond=0), meta["e_tag"])
 
-        stored, retries = self._with_retries(path, get)
+        stored, retries = self._with_retries(path, "s3:GetObject", get)
         return dataclasses.replace(stored, retries=retries) if retries else stored
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object."""
         import obstore
 
-        self._with_retries(path, lambda: obstore.put(self._store, path, data, use_multipart=False))
+        self._with_retries(path, "s3:PutObject", lambda: obstore.put(self._store, path, data, use_multipart=False))
 
     def create(self, path: str, data: bytes) -> None:
         """Put an object if there is none (``If-None-Match: *``)."""
         import obstore
 
-        self._with_retries(path, lambda: obstore.put(self._store, path, data, mode="create"))
+        self._with_retries(path, "s3:PutObject", lambda: obstore.put(self._store, path, data, mode="create"))
 
     def replace(self, path: str, data: bytes, seen: Stored) -> None:
         """Put an object if it is still the one that was read (``If-Match``)."""
         import obstore
 
-        self._with_retries(path, lambda: obstore.put(self._store, path, data, mode={"e_tag": seen.version}))
+        self._with_retries(
+            path, "s3:PutObject", lambda: obstore.put(self._store, path, data, mode={"e_tag": seen.version})
+        )
 
     def delete(self, path: str) -> None:
         """Delete an object."""
         import obstore
 
-        self._with_retries(path, lambda: obstore.delete(self._store, path))
+        self._with_retries(path, "s3:DeleteObject", lambda: obstore.delete(self._store, path))
 
     def remove(self, folder: str) -> Removed:
         """Delete all objects below a prefix, including the markers of folders."""
@@ -179,14 +186,14 @@ class S3Store:
             if not found.num_rows:
                 continue
             keys = [{"Key": key} for key in found.column("path").to_pylist()]
-            with _plain_errors(self.uri):
+            with plain_errors(self.uri, "s3:DeleteObject"):
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
             if problems := answer.get("Errors"):
                 raise PermissionError(f"{self.uri}/{folder} cannot be removed: {problems[0]['Message']}")
             count, size = count + found.num_rows, size + pc.sum(found.column("size")).as_py()
         return Removed(count, size)
 
-    def _with_retries(self, path: str, request: Callable[[], T]) -> tuple[T, int]:
+    def _with_retries(self, path: str, permission: str, request: Callable[[], T]) -> tuple[T, int]:
         """Return the result of a request, and how many retries it took.
 
         Throttling, broken connections, short bodies and silence are retried with exponential pauses and jitter. No
@@ -195,7 +202,7 @@ class S3Store:
         began = time.monotonic()
         for retries, pause in enumerate((*_PAUSES, None)):
             try:
-                with _plain_errors(f"{self.uri}/{path}"):
+                with plain_errors(f"{self.uri}/{path}", permission):
                     return request(), retries
             except ConnectionError as error:
                 if pause is None or time.monotonic() - began + pause > _PATIENCE_SECONDS:
@@ -215,32 +222,20 @@ def _session() -> dict[str, Any]:
     return {"credential_provider": Boto3CredentialProvider(session)}
 
 
-@contextlib.contextmanager
-def _plain_errors(uri: str) -> Iterator[None]:
-    """Convert the errors of obstore and boto3 into Python's own, with a message of one line."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from obstore import exceptions
+def _client_options() -> "ClientConfig":
+    from botocore.session import Session
 
-    try:
-        yield
-    except (FileNotFoundError, exceptions.NotFoundError) as error:
-        raise FileNotFoundError(f"{uri} does not exist") from error
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise PermissionError(f"access to {uri} is denied") from error
-    except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
-        raise FileExistsError(f"{uri} exists already, or has changed") from error
-    except exceptions.BaseError as error:
-        said = f"{uri}: {str(error).splitlines()[0]}"
-        raise (OSError if _REFUSED.search(said) else ConnectionError)(said) from error
-    except ValueError as error:
-        _, about_name, said = str(error).partition("Could not parse path: ")
-        if not about_name:
-            raise
-        raise BadNameError(f"{said!r}; rename it") from error
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        kind = {404: FileNotFoundError, 403: PermissionError}.get(status, ConnectionError)
-        said = {404: "does not exist", 403: "may not be listed"}.get(status, str(error))
-        raise kind(f"{uri} {said}") from error
-    except BotoCoreError as error:
-        raise ConnectionError(f"{uri}: {error}") from error
+    options: ClientConfig = {
+        "connect_timeout": f"{_CONNECT_SECONDS}s",
+        "read_timeout": f"{_SILENT_SECONDS}s",
+        "timeout": f"{_ANSWER_SECONDS}s",
+        # obstore ignores this variable if it gets options.
+        "allow_http": os.environ.get("AWS_ALLOW_HTTP") == "true",
+    }
+    # boto3's certificate authorities (AWS_CA_BUNDLE, or that of the profile). obstore does not look for them.
+    if file := Session().get_config_variable("ca_bundle"):
+        try:
+            options["root_certificate"] = Path(file).read_bytes()
+        except OSError as error:
+            raise AccountError(f"The certificate authorities in {file} cannot be read: {error.strerror}.") from None
+    return options

@@ -1,6 +1,7 @@
 """The job on an S3 that throttles, breaks connections, loses objects and changes objects."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_a_fault_that_stays_is_given_up_in_bounded_time(bucket: tuple[StandIn, S
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [(Fault.LOST, "missing"), (Fault.DENIED, "denied"), (Fault.ARCHIVED, "denied")]
+    ("fault", "reason"), [(Fault.LOST, "missing"), (Fault.DENIED, "denied"), (Fault.ARCHIVED, "archived")]
 )
 def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, S3Store], fault: Fault, reason: str) -> None:
     s3, photos = bucket
@@ -166,18 +167,7 @@ def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, model_file: str) -> 
     s3.faults["photos/Pear/10.jpg"] = [Fault.LOST]
     s3.faults["photos/Apple/11.jpg"] = [Fault.DENIED]
     s3.changes["photos/Pear/12.jpg"] = Object(_jpeg(99), OLD)
-    with s3.serve() as url:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "spark_job", "run", "--input", "s3://photos", "--output", str(tmp_path)),
-                *("--weights", model_file, "--components", "3", "--max-rejected", "0.1", "--run-id", "one"),
-            ],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | _environment(url),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    done = _run(s3, tmp_path, model_file)
     assert done.returncode == 0, done.stderr
     made = Manifest.from_json((tmp_path / "runs" / "one" / "manifest.json").read_text())
     assert (made.counts.found, made.counts.computed, made.counts.rejected) == (40, 38, 2)
@@ -188,6 +178,36 @@ def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, model_file: str) -> 
     assert table.index.is_unique
     assert table.loc["Pear/12.jpg", "size"] == len(_jpeg(99))
     assert table.loc["Pear/12.jpg", "modified"] == pd.Timestamp(OLD)
+
+
+def _run(s3: StandIn, output: Path, model_file: str) -> "subprocess.CompletedProcess[str]":
+    with s3.serve() as url:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "spark_job", "run", "--input", "s3://photos", "--output", str(output)),
+                *("--weights", model_file, "--components", "3", "--max-rejected", "0.1", "--run-id", "one"),
+            ],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | _environment(url),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def test_a_token_that_expires_ends_the_run_and_rejects_no_photo(tmp_path: Path, model_file: str) -> None:
+    s3 = StandIn()
+    for number in range(8):
+        s3.put(f"photos/Apple/{number}.jpg", _jpeg(number))
+    s3.faults["photos/Apple/7.jpg"] = [(400, "ExpiredToken")] * 99
+    done = _run(s3, tmp_path, model_file)
+    sentence = "S3 refuses s3://photos/Apple/7.jpg: the credentials have expired. Sign in again"
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"fruits: {sentence}")
+    assert "Traceback" not in done.stderr
+    run = tmp_path / "runs" / "one"
+    assert json.loads((run / "_failed.json").read_text())["reason"].startswith(sentence)
+    assert not (run / "rejected").exists()
 
 
 def _paths(store: S3Store, part: KeyRange) -> list[str]:

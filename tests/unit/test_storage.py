@@ -8,7 +8,7 @@ import pytest
 
 from spark_job.errors import UserError
 from spark_job.storage import open_store
-from spark_job.storage.base import LISTING_SCHEMA, Store
+from spark_job.storage.base import LISTING_SCHEMA, AccountError, Store
 
 NAMES = ["a.jpg", "Apple/b.jpg", "Apple/red ones/c d.jpg", "Ähre/é.jpg", "Pear/#%41+'q.JPG", "Pear/🍐.png"]
 
@@ -65,7 +65,7 @@ def test_a_missing_object_raises_file_not_found(store: Store) -> None:
 
 
 def test_a_missing_bucket_cannot_be_listed(s3: str) -> None:
-    with pytest.raises(FileNotFoundError, match="no-such"):
+    with pytest.raises(AccountError, match="no-such"):
         open_store(f"{s3}-no-such/prefix").folders()
 
 
