@@ -65,7 +65,7 @@ class Object:
     data: bytes
     modified: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """The quoted digest, as S3 returns it."""
         return f'"{hashlib.md5(self.data, usedforsecurity=False).hexdigest()}"'
