@@ -45,6 +45,7 @@ class Check:
 CHECKS = (
     Check("credentials", checks.credentials, needed=True),
     Check("region", checks.region_enabled, needed=True),
+    Check("account plan", checks.account_plan),
     Check("CDK bootstrap", checks.bootstrap_stack),
     Check("EMR release", checks.release_offered),
     Check("instance types", checks.types_offered),
@@ -53,7 +54,9 @@ CHECKS = (
     Check("VPC", checks.room_for_vpc),
     Check("S3 endpoint", checks.room_for_endpoint),
     Check("disk encryption", checks.disk_encryption),
+    Check("GuardDuty", checks.runtime_monitoring),
     Check("e-mail", checks.address_confirmed),
+    Check("budget", checks.budget),
 )
 _WIDTH = max(len(check.name) for check in CHECKS)
 
@@ -103,7 +106,11 @@ def _run(deployment: Deployment) -> list[Finding]:
 def _conclusion(findings: Iterable[Finding]) -> str:
     outcomes = [finding.outcome for finding in findings]
     failed, warned, unknown = map(outcomes.count, (Outcome.FAILS, Outcome.WARNING, Outcome.UNKNOWN))
-    parts = [f"{_count(warned, 'warning')}"] * bool(warned) + [f"{unknown} could not be checked"] * bool(unknown)
+    parts = []
+    if warned:
+        parts.append(_count(warned, "warning"))
+    if unknown:
+        parts.append(f"{unknown} could not be checked")
     also = f" ({', '.join(parts)})" if parts else ""
     if failed:
         return f"A deployment or its first run would fail: {_count(failed, 'problem')}{also}."

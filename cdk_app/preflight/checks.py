@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import aws_cdk as cdk
 
@@ -21,6 +22,7 @@ _EXPIRED = {
 }
 _ON_DEMAND, _SPOT = "L-1216C47A", "L-34B43A08"  # vCPU of standard instances: A, C, D, H, I, M, R, T, Z
 _VPCS, _GATEWAY_ENDPOINTS = "L-F678F1CE", "L-1B52E74A"
+_REGION_OF_PLANS = "us-east-1"  # the only one that answers questions about the plan of an account
 
 
 class Outcome(Enum):
@@ -72,6 +74,26 @@ def credentials(deployment: Deployment) -> Finding:
         remedy = "aws sso login" if error.code in _EXPIRED else "aws configure"
         return _fails(f"{error} Sign in, or set AWS_PROFILE to a profile that works.", remedy)
     return _fine(f"Account {identity['Account']}, as {identity['Arn'].rpartition(':')[2]}.")
+
+
+def account_plan(deployment: Deployment) -> Finding:
+    """Ask for the plan of the account. On the Free plan, EC2 starts six small types only.
+
+    The types are in https://github.com/aws-samples/eks-workshop-v2/issues/1644, with EC2's error.
+    """
+    try:
+        state = deployment.account.ask("freetier", "GetAccountPlanState", region=_REGION_OF_PLANS)
+    except AwsError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
+        return _fine("The account has no plan, so AWS does not limit what it may start.")
+    if state["accountPlanType"] != "FREE":
+        return _fine("The account is on the Paid plan.")
+    return _fails(
+        "The account is on the Free plan, in which EC2 does not start the instance types of the cluster. On the Paid "
+        "plan, AWS charges what the credits do not cover.",
+        "aws freetier upgrade-account-plan --account-plan-type PAID --region us-east-1",
+    )
 
 
 def region_enabled(deployment: Deployment) -> Finding:
@@ -251,11 +273,38 @@ def disk_encryption(deployment: Deployment) -> Finding:
     )
 
 
+def runtime_monitoring(deployment: Deployment) -> Finding:
+    """Ask whether GuardDuty will create an endpoint in the network of the stack."""
+    account = deployment.account
+    detectors = account.listed("guardduty", "ListDetectors", "DetectorIds")
+    if any(_monitors_runtime(account.ask("guardduty", "GetDetector", DetectorId=one)) for one in detectors):
+        return _fine(
+            "Runtime Monitoring is on, so GuardDuty may create an endpoint and a security group in the VPC of the "
+            "stack. `cdk destroy` removes them."
+        )
+    return _fine("Runtime Monitoring is off.")
+
+
+def _monitors_runtime(detector: dict[str, Any]) -> bool:
+    features = {feature["Name"]: feature["Status"] for feature in detector.get("Features", [])}
+    return features.get("RUNTIME_MONITORING") == "ENABLED"
+
+
+def budget(deployment: Deployment) -> Finding:
+    """Decide about the budget."""
+    limit = deployment.settings.monthly_budget
+    if limit:
+        return _fine(f"AWS sends an e-mail at 80 % of {limit} USD per month.")
+    return _warning("No budget is set, so AWS tells nobody when the costs rise. Deploy with -c monthly_budget=20.")
+
+
 def address_confirmed(deployment: Deployment) -> Finding:
     """Ask whether the address for notifications is confirmed."""
     settings, account = deployment.settings, deployment.account
     if not settings.email:
-        return _fine("No address is set (email), so AWS notifies nobody.")
+        return _warning(
+            "No address is set, so AWS tells nobody when a run fails. Deploy with -c email=you@example.org."
+        )
     topics = account.resources(settings.name, "AWS::SNS::Topic")
     if not topics:
         return _fine(f"{settings.email} gets a message to confirm once the stack is deployed.")

@@ -142,6 +142,8 @@ def healthy(**changes: Answer) -> Aws:
         "DescribeVpcEndpoints": {"VpcEndpoints": things(1)},
         "GetEbsEncryptionByDefault": {"EbsEncryptionByDefault": True},
         "GetEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"},
+        "GetAccountPlanState": {"accountId": ACCOUNT, "accountPlanType": "PAID", "accountPlanStatus": "ACTIVE"},
+        "ListDetectors": {"DetectorIds": []},
         "ListStackResources": resources("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::SNS::Topic"),
         "ListSubscriptionsByTopic": subscribed(f"{TOPIC}:1234"),
     }

@@ -48,6 +48,9 @@ PERMISSIONS = {
     "ec2:GetEbsEncryptionByDefault",
     "elasticmapreduce:ListReleaseLabels",
     "elasticmapreduce:ListSupportedInstanceTypes",
+    "freetier:GetAccountPlanState",
+    "guardduty:GetDetector",
+    "guardduty:ListDetectors",
     "servicequotas:GetAWSDefaultServiceQuota",
     "servicequotas:GetServiceQuota",
     "sns:ListSubscriptionsByTopic",
@@ -98,7 +101,7 @@ def read(code: int, text: str) -> Report:
 
 def test_in_a_healthy_account_every_check_is_fine(run: Run) -> None:
     aws = healthy()
-    report = run(aws, f"email={EMAIL}", "spot_nodes=2")
+    report = run(aws, f"email={EMAIL}", "spot_nodes=2", "monthly_budget=20")
     assert report.code == 0
     assert list(report.lines) == [check.name for check in CHECKS]
     assert report.marks == "✓" * len(CHECKS)
@@ -107,18 +110,35 @@ def test_in_a_healthy_account_every_check_is_fine(run: Run) -> None:
 
 
 def test_the_command_only_reads_and_asks_in_europe(run: Run) -> None:
-    aws = healthy(GetServiceQuota=Refusal("NoSuchResourceException"), GetAWSDefaultServiceQuota=quotas())
+    """Only the plan of an account has no answer in Europe. The question tells AWS nothing but the account."""
+    aws = healthy(
+        GetServiceQuota=Refusal("NoSuchResourceException"),
+        GetAWSDefaultServiceQuota=quotas(),
+        ListDetectors={"DetectorIds": ["d-1"]},
+        GetDetector=detector("ENABLED"),
+    )
     run(aws, f"email={EMAIL}", "spot_nodes=2")
     assert {permission for permission, _, _ in aws.calls} == PERMISSIONS
     assert all(re.search(r":(Describe|Get|List)", permission) for permission in PERMISSIONS)
-    elsewhere = {permission for permission, region, _ in aws.calls if region != "eu-west-3"}
-    assert elsewhere == {"sts:GetCallerIdentity", "ec2:DescribeRegions"}
-    assert {region for _, region, _ in aws.calls} == {"eu-west-1", "eu-west-3"}
+    elsewhere = {(permission, region) for permission, region, _ in aws.calls if region != "eu-west-3"}
+    assert elsewhere == {
+        ("sts:GetCallerIdentity", "eu-west-1"),
+        ("ec2:DescribeRegions", "eu-west-1"),
+        ("freetier:GetAccountPlanState", "us-east-1"),
+    }
+
+
+def detector(status: str) -> Json:
+    features = [{"Name": "FLOW_LOGS", "Status": "ENABLED"}, {"Name": "RUNTIME_MONITORING", "Status": status}]
+    return {"ServiceRole": "role", "Status": "ENABLED", "Features": features}
 
 
 FRESH = f"""\
 ✓ credentials      Account {ACCOUNT}, as user/someone.
 ✓ region           eu-west-3 (Paris) is enabled.
+✗ account plan     The account is on the Free plan, in which EC2 does not start the instance types of the cluster. On \
+the Paid plan, AWS charges what the credits do not cover.
+                   $ aws freetier upgrade-account-plan --account-plan-type PAID --region us-east-1
 ✗ CDK bootstrap    CDK has no bootstrap stack in eu-west-3.
                    $ npx cdk bootstrap aws://{ACCOUNT}/eu-west-3
 ✓ EMR release      EMR offers {RELEASE}.
@@ -132,9 +152,11 @@ FRESH = f"""\
 ! disk encryption  The disks of the nodes, which hold features of photos while a run lasts, are not encrypted. The \
 remedy encrypts new disks of the whole account in this region.
                    $ aws ec2 enable-ebs-encryption-by-default --region eu-west-3
+✓ GuardDuty        Runtime Monitoring is off.
 ✓ e-mail           {EMAIL} gets a message to confirm once the stack is deployed.
+! budget           No budget is set, so AWS tells nobody when the costs rise. Deploy with -c monthly_budget=20.
 
-A deployment or its first run would fail: 2 problems (1 warning).
+A deployment or its first run would fail: 3 problems (2 warnings).
 """
 
 
@@ -146,6 +168,7 @@ def test_in_a_fresh_account_the_command_names_every_remedy(run: Run) -> None:
         DescribeVpcEndpoints={"VpcEndpoints": []},
         GetEbsEncryptionByDefault={"EbsEncryptionByDefault": False},
         ListStackResources=NO_STACK,
+        GetAccountPlanState={"accountId": ACCOUNT, "accountPlanType": "FREE", "accountPlanStatus": "ACTIVE"},
     )
     report = run(aws, f"email={EMAIL}")
     assert report.text == FRESH
@@ -172,7 +195,7 @@ def test_without_credentials_the_other_checks_are_skipped(
     report = read(main([]), capsys.readouterr().out)
     assert (report.code, report.marks) == (1, "✗")
     assert re.match(f"{sentence}.* Sign in, or set AWS_PROFILE", report.lines["credentials"][1])
-    assert report.text.splitlines()[2] == "- The other 10 checks are skipped, because AWS would not answer them."
+    assert report.text.splitlines()[2] == "- The other 13 checks are skipped, because AWS would not answer them."
 
 
 @pytest.mark.parametrize(
@@ -206,13 +229,15 @@ def test_credentials_that_do_not_work_end_the_checks(run: Run, answer: Answer, s
         ("ec2:DescribeVpcEndpoints", "UnauthorizedOperation", "S3 endpoint"),
         ("ec2:GetEbsEncryptionByDefault", "UnauthorizedOperation", "disk encryption"),
         ("ec2:GetEbsDefaultKmsKeyId", "UnauthorizedOperation", "disk encryption"),
+        ("freetier:GetAccountPlanState", "AccessDeniedException", "account plan"),
+        ("guardduty:ListDetectors", "AccessDeniedException", "GuardDuty"),
         ("cloudformation:ListStackResources", "AccessDenied", "e-mail"),
         ("sns:ListSubscriptionsByTopic", "AuthorizationError", "e-mail"),
     ],
 )
 def test_a_missing_permission_is_named_and_no_failure(run: Run, permission: str, code: str, names: str) -> None:
     answers: dict[str, Answer] = {permission.partition(":")[2]: Refusal(code)}
-    report = run(healthy(**answers), f"email={EMAIL}", "spot_nodes=1")
+    report = run(healthy(**answers), f"email={EMAIL}", "spot_nodes=1", "monthly_budget=20")
     unknown = {name: line for name, line in report.lines.items() if line[0] != "✓"}
     assert ", ".join(unknown) == names
     assert set(unknown.values()) == {("?", f"Could not check. The permission {permission} is missing.", "")}
@@ -228,7 +253,8 @@ def test_a_missing_permission_for_default_quotas_is_named(run: Run) -> None:
 
 
 def test_an_endpoint_that_cannot_be_reached_is_no_failure(run: Run) -> None:
-    report = run(healthy(ListReleaseLabels=EndpointConnectionError(endpoint_url="https://emr.eu-west-3")))
+    aws = healthy(ListReleaseLabels=EndpointConnectionError(endpoint_url="https://emr.eu-west-3"))
+    report = run(aws, f"email={EMAIL}", "monthly_budget=20")
     sentence = 'Could not check. Could not connect to the endpoint URL: "https://emr.eu-west-3".'
     assert report.lines["EMR release"] == ("?", sentence, "")
     assert (report.code, report.marks.count("✓")) == (0, len(CHECKS) - 1)
@@ -259,7 +285,7 @@ def test_a_region_that_is_not_enabled_ends_the_checks(run: Run) -> None:
     assert (report.code, report.marks, mark) == (1, "✓✗", "✗")
     assert sentence.startswith("eu-south-1 (Milan) is not enabled in this account.")
     assert remedy == "aws account enable-region --region-name eu-south-1"
-    assert "- The other 9 checks are skipped" in report.text
+    assert "- The other 12 checks are skipped" in report.text
     assert aws.asked("ec2:DescribeRegions") == [{"AllRegions": True}]
 
 
@@ -454,6 +480,34 @@ def test_with_a_key_of_the_stack_the_account_is_not_asked(run: Run) -> None:
     aws = healthy()
     assert run(aws, "disk_key=own").lines["disk encryption"][0] == "✓"
     assert not aws.asked("ec2:GetEbsEncryptionByDefault")
+
+
+@pytest.mark.parametrize(
+    ("answer", "mark"),
+    [
+        ({"accountId": ACCOUNT, "accountPlanType": "PAID", "accountPlanStatus": "ACTIVE"}, "✓"),
+        ({"accountId": ACCOUNT, "accountPlanType": "FREE", "accountPlanStatus": "ACTIVE"}, "✗"),
+        (Refusal("ResourceNotFoundException"), "✓"),
+        (Refusal("InternalServerException"), "?"),
+    ],
+)
+def test_an_account_on_the_free_plan_cannot_start_the_cluster(run: Run, answer: Answer, mark: str) -> None:
+    report = run(healthy(GetAccountPlanState=answer))
+    assert report.lines["account plan"][0] == mark
+    assert report.code == (mark == "✗")
+
+
+@pytest.mark.parametrize("status", ["ENABLED", "DISABLED"])
+def test_the_endpoint_of_guardduty_is_a_note(run: Run, status: str) -> None:
+    report = run(healthy(ListDetectors={"DetectorIds": ["d-1"]}, GetDetector=detector(status)))
+    mark, sentence, _ = report.lines["GuardDuty"]
+    assert (mark, "`cdk destroy` removes them" in sentence) == ("✓", status == "ENABLED")
+
+
+def test_without_an_address_and_a_budget_there_are_two_warnings(run: Run) -> None:
+    report = run(healthy())
+    assert report.lines["e-mail"][0] == report.lines["budget"][0] == "!"
+    assert report.text.endswith("(2 warnings).\n")
 
 
 @pytest.mark.parametrize(
