@@ -8,7 +8,6 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk.aws_stepfunctions_tasks import (
     ActionOnFailure,
-    CallAwsService,
     EmrAddStep,
     EmrCreateCluster,
     EmrTerminateCluster,
@@ -17,14 +16,14 @@ from constructs import Construct
 
 from cdk_app import nag
 from cdk_app.emr_cluster import RELEASE, EmrCluster
-from cdk_app.state_machine import minutes, service_call
+from cdk_app.state_machine import minutes
 
 
 def create_cluster(
     scope: Construct, construct_id: str, cluster: EmrCluster, *, name: str, log_uri: str
 ) -> EmrCreateCluster:
     """Return the state that starts a cluster called `name` (JSONata). It assigns the id to `$cluster_id`."""
-    task = EmrCreateCluster.jsonata(
+    return EmrCreateCluster.jsonata(
         scope,
         construct_id,
         comment="Does not wait until the cluster has started, so the later states know its id whatever happens.",
@@ -48,26 +47,21 @@ def create_cluster(
         task_timeout=minutes(5),
         assign={"cluster_id": "{% $states.result.ClusterId %}"},
     )
-    # Retry only an error that certainly started nothing. No run would end a second cluster.
-    task.add_retry(errors=["ElasticMapReduce.ThrottlingException"], max_attempts=5, interval=cdk.Duration.seconds(5))
-    return task
 
 
-def run_step(
-    scope: Construct, construct_id: str, *, name: str, arguments: Sequence[str], timeout: cdk.Duration
-) -> EmrAddStep:
-    """Return the state that runs `arguments` on the cluster `$cluster_id` and waits for the end."""
+def add_step(scope: Construct, construct_id: str, *, name: str, arguments: Sequence[str], **task: Any) -> EmrAddStep:
+    """Return the state that gives the cluster `$cluster_id` a step. It does not wait for the end of the step."""
     return EmrAddStep.jsonata(
         scope,
         construct_id,
-        comment="Waits while the cluster starts and the job runs.",
         cluster_id="{% $cluster_id %}",
         name=name,
         jar="command-runner.jar",
         args=arguments,
         action_on_failure=ActionOnFailure.TERMINATE_CLUSTER,
-        integration_pattern=sfn.IntegrationPattern.RUN_JOB,
-        task_timeout=sfn.Timeout.duration(timeout),
+        integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
+        task_timeout=minutes(1),
+        **task,
     )
 
 
@@ -85,11 +79,6 @@ def terminate_cluster(
     )
 
 
-def describe_cluster(scope: Construct, construct_id: str, **task: Any) -> CallAwsService:
-    """Return the state that asks EMR for the cluster `$cluster_id`."""
-    return service_call(scope, construct_id, "emr", "describeCluster", {"ClusterId": "{% $cluster_id %}"}, **task)
-
-
 def allow_running_jobs(role: iam.Role, cluster: EmrCluster) -> None:
     """Allow `role` to create clusters with the tag of this stack, run steps on them, and terminate them."""
     stack = cdk.Stack.of(role)
@@ -102,7 +91,7 @@ def allow_running_jobs(role: iam.Role, cluster: EmrCluster) -> None:
         sid="AskForTaggedClusters",
     )
     _allow(role, ["elasticmapreduce:AddTags"], _clusters(stack), tag, sid="TagThem")
-    actions = ("AddJobFlowSteps", "CancelSteps", "DescribeStep", "ListSteps", "DescribeCluster")
+    actions = ("AddJobFlowSteps", "DescribeStep", "DescribeCluster")
     _allow(role, [f"elasticmapreduce:{action}" for action in actions], _clusters(stack), _own_tag(stack), sid="UseThem")
     # RunJobFlow with an auto-termination policy needs this. The cluster has no tag yet that a condition could require
     # (EMR Management Guide, "Using an auto-termination policy").
@@ -117,13 +106,6 @@ def allow_running_jobs(role: iam.Role, cluster: EmrCluster) -> None:
         "AWSServiceRoleForEMRCleanup",
         {"iam:AWSServiceName": "elasticmapreduce.amazonaws.com"},
         sid="LetEmrCleanUp",
-    )
-    rule = "StepFunctionsGetEventForEMRAddJobFlowStepsRule"
-    _allow(
-        role,
-        ["events:PutTargets", "events:PutRule", "events:DescribeRule"],
-        f"arn:aws:events:{stack.region}:{cdk.Aws.ACCOUNT_ID}:rule/{rule}",
-        sid="WaitForTheStep",
     )
 
 

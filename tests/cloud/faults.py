@@ -104,15 +104,18 @@ def without_profile() -> Arrange:
     return arrange
 
 
-def in_seconds(limit: int, state: str = "", **faults: Any) -> Arrange:
-    """Give the deployed state machine, or one of its states, a time-out of seconds instead of hours."""
+def in_seconds(limit: int, *, job: bool = False, **faults: Any) -> Arrange:
+    """Give the executions of the deployed state machine, or its jobs, a limit of seconds instead of hours."""
 
     @contextlib.contextmanager
     def arrange(dev: Deployed) -> Iterator[None]:
         client = dev.aws.client("stepfunctions")
         before = client.describe_state_machine(stateMachineArn=dev.machine)["definition"]
         definition = json.loads(before)
-        (definition["States"][state] if state else definition)["TimeoutSeconds"] = limit
+        if job:
+            definition["States"]["Start job"]["Assign"]["deadline"] = f"{{% $millis() + {limit * 1000} %}}"
+        else:
+            definition["TimeoutSeconds"] = limit
         client.update_state_machine(stateMachineArn=dev.machine, definition=json.dumps(definition))
         try:
             with _emulator(dev, **faults):
@@ -176,12 +179,18 @@ FAULTS = [
           emulated(bootstrap_reason=["BOOTSTRAP_FAILURE", "Provisioning failed."])),
     Fault("job exits with an error", "FAILED JobFailed", "fruits: 1280 components are more than…", _EMR,
           emulated(), given=FEW | {"components": 1280}),
+    Fault("creating the cluster, adding the job and looking at it are throttled", "FAILED JobFailed",
+          "fruits: 1280 components are more than…", _EMR,
+          emulated(api={name: THROTTLED | {"times": 2} for name in ("RunJobFlow", "AddJobFlowSteps", "DescribeStep")}),
+          given=FEW | {"components": 1280}),
+    Fault("job ends while nobody can look at it", "FAILED JobFailed", "fruits: 1280 components are more than…", _EMR,
+          emulated(api={"DescribeStep": BROKEN | {"times": 6}}), given=FEW | {"components": 1280}),
     Fault("more images rejected than allowed", "FAILED JobFailed", "fruits: … images were rejected…", _EMR,
           emulated(), given=FEW | {"max_rejected": 0}),
     Fault("driver killed during its work", "FAILED JobFailed", "The job ended without giving a reason. …Logs:…", _EMR,
           emulated(driver="killed")),
     Fault("job hangs", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…", _STATE_MACHINE,
-          in_seconds(5, "Run job", driver="hangs")),
+          in_seconds(5, job=True, driver="hangs")),
     Fault("nodes may not read photos", "FAILED JobFailed", "fruits: … denied…", _EMR,
           # Otherwise the run would reuse what the killed run computed, and read no photo.
           denied("ClusterInstanceRole", "s3:GetObject", "arn:aws:s3:::{data}/*"), given=FEW | {"recompute": True}),
@@ -195,9 +204,9 @@ FAULTS = [
           emulated(startup_seconds=60, events_lost=True), stop_when="STARTING", hours=2),
     Fault("terminating is throttled", "FAILED JobTookTooLong", "The job took longer than 1 h and was stopped…",
           _STATE_MACHINE,
-          in_seconds(5, "Run job", driver="hangs", api={"TerminateJobFlows": THROTTLED | {"times": 3}})),
+          in_seconds(5, job=True, driver="hangs", api={"TerminateJobFlows": THROTTLED | {"times": 3}})),
     Fault("terminating fails permanently", "FAILED JobFailed",
-          "It broke. Logs:…could not be terminated; the clean-up was called…", _IDLE,
+          "It broke. …Logs:…could not be terminated; the clean-up was called…", _IDLE,
           emulated(api={"TerminateJobFlows": BROKEN, "AddJobFlowSteps": BROKEN}), hours=0.5),
 ]  # fmt: skip
 

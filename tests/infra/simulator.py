@@ -1,9 +1,14 @@
-"""Runs a state machine in MiniStack's interpreter against a small S3, EMR and SNS. Tests can make each call fail."""
+"""Runs a state machine in MiniStack's interpreter against a small S3, EMR and SNS.
+
+Tests can make each call fail. Time passes only while the state machine waits.
+"""
 
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -11,6 +16,7 @@ import pytest
 from botocore.validate import ParamValidator
 from ministack.services import stepfunctions
 
+from tests.infra import jsonata
 from tests.infra.template import ACCOUNT, REGION
 from tests.local_aws.integration_calls import CALLS, integration
 
@@ -25,6 +31,22 @@ def no_such_key() -> AwsError:
 
 
 @dataclass
+class Clock:
+    """The time of an execution. Waiting moves it, so that a day takes no time."""
+
+    seconds: float = field(default_factory=time.time)
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def time(self) -> float:
+        return self.seconds
+
+    def iso(self) -> str:
+        return datetime.fromtimestamp(self.seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass
 class Aws:
     """The services that the state machines call.
 
@@ -36,12 +58,16 @@ class Aws:
         The errors that calls raise, every time or once.
     job
         What the job does, given these services and the name of the run.
+    start_seconds, job_seconds, step_state
+        How long the step waits for the cluster, how long it then runs, and the state in which it ends.
     cluster_ended, step_ended
         EMR's reasons for the end of the cluster and for the failure of the step.
     looks_until_ended
         How often EMR still shows the cluster as terminating.
     calls
         All calls with their parameters.
+    clock
+        The time of the execution.
     """
 
     photos: list[str] = field(default_factory=lambda: ["photos/apple/1.jpg"])
@@ -51,9 +77,13 @@ class Aws:
     fails_once: dict[str, AwsError] = field(default_factory=dict)
     job: Callable[["Aws", str], None] = lambda *_: None
     cluster_ended: dict[str, str] = field(default_factory=lambda: {"Code": "USER_REQUEST", "Message": "By request"})
-    step_ended: dict[str, str] | None = None
+    start_seconds: float = 0
+    job_seconds: float = 0
+    step_state: str = "COMPLETED"
+    step_ended: dict[str, str] = field(default_factory=dict)
     looks_until_ended: int = 0
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
 
     def __call__(self, resource: str, given: dict[str, Any]) -> Any:
         """Check the parameters of a state's call against botocore's model of the service, and answer it."""
@@ -62,8 +92,6 @@ class Aws:
         self.calls.append((name, given))
         if name in self.fails_once:
             raise self.fails_once.pop(name)
-        if name == "elasticmapreduce:addStep":
-            self.job(self, given["Step"]["Name"])
         if name in self.fails:
             raise self.fails[name]
         return getattr(self, "_" + name.partition(":")[2])(given)
@@ -87,7 +115,19 @@ class Aws:
         return {"ClusterId": "j-NEW"}
 
     def _addStep(self, given: dict[str, Any]) -> dict[str, Any]:
-        return {"StepId": "s-1", "Step": {"Name": given["Step"]["Name"], "Status": {"State": "COMPLETED"}}}
+        self.job(self, given["Step"]["Name"])
+        self.added = self.clock.time()
+        return {"StepId": "s-1"}
+
+    def _describeStep(self, given: dict[str, Any]) -> dict[str, Any]:
+        running = self.clock.time() - self.added - self.start_seconds
+        if running < 0:
+            status: dict[str, Any] = {"State": "PENDING"}
+        elif running < self.job_seconds:
+            status = {"State": "RUNNING"}
+        else:
+            status = {"State": self.step_state} | ({"FailureDetails": self.step_ended} if self.step_ended else {})
+        return {"Step": {"Id": given["StepId"], "Status": {"StateChangeReason": {}, "Timeline": {}} | status}}
 
     def _terminateCluster(self, given: dict[str, Any]) -> dict[str, Any]:
         self.clusters = [one for one in self.clusters if one["Id"] != given["ClusterId"]]
@@ -99,10 +139,6 @@ class Aws:
         return {
             "Cluster": {"Id": given["ClusterId"], "Status": {"State": state, "StateChangeReason": self.cluster_ended}}
         }
-
-    def _listSteps(self, given: dict[str, Any]) -> dict[str, Any]:
-        status = {"State": "FAILED"} | ({"FailureDetails": self.step_ended} if self.step_ended else {})
-        return {"Steps": [{"Id": "s-1", "Status": status}]}
 
     def _publish(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"MessageId": "1"}
@@ -128,12 +164,25 @@ class Execution:
     states: tuple[str, ...]
 
 
-def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: str = "run-1") -> Execution:
-    """Run a definition to its end."""
+def execute(
+    definition: Mapping[str, Any], aws: Aws, given: Any = None, name: str = "run-1", stop_in: str = ""
+) -> Execution:
+    """Run a definition to its end, or until somebody stops it in the state `stop_in`."""
     arn = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:tested"
+
+    def add_event(execution: dict[str, Any], kind: str, details: dict[str, Any] | None = None) -> None:
+        execution["events"].append({"type": kind, **(details or {})})
+        if stop_in and (details or {}).get("stateEnteredEventDetails", {}).get("name") == stop_in:
+            execution["status"] = "ABORTED"
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepfunctions, "_invoke_resource", aws)
-        patch.setattr(stepfunctions, "_SFN_WAIT_SCALE", 0)
+        patch.setattr(stepfunctions, "_invoke_resource_with_timeout", lambda *given: aws(*given[:2]))
+        patch.setattr(stepfunctions, "_evaluate_jsonata", _evaluate)
+        patch.setattr(stepfunctions, "_add_event", add_event)
+        patch.setattr(stepfunctions, "time", aws.clock)
+        patch.setattr(stepfunctions, "now_iso", aws.clock.iso)
+        run = stepfunctions._run_execution
+        patch.setattr(stepfunctions, "_run_execution", lambda _: None)
         stepfunctions.reset()
         made = json.loads(
             stepfunctions._create_state_machine(
@@ -148,22 +197,36 @@ def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, name: st
             }
         )
         execution = stepfunctions._executions[json.loads(started[2])["executionArn"]]
-        for _ in range(2000):
-            if execution["status"] != "RUNNING":
-                break
-            time.sleep(0.01)
+        run(execution["executionArn"])
     events = (event.get("stateEnteredEventDetails") for event in execution["events"])
     return Execution(
         execution["status"],
         json.loads(execution["output"]) if execution["status"] == "SUCCEEDED" else None,
-        execution.get("error", ""),
-        execution.get("cause", ""),
+        execution.get("error") or "",
+        execution.get("cause") or "",
         tuple(event["name"] for event in events if event),
     )
 
 
+def _evaluate(expression: str, given: Any, context: Any = None, result: Any = None, error: Any = None) -> Any:
+    """Evaluate JSONata as Step Functions does. MiniStack's own engine is another one."""
+    context = dict(context or {})
+    variables = context.pop("variables", {})
+    states = {"input": given, "context": context}
+    states |= {} if result is None else {"result": result}
+    states |= {} if error is None else {"errorOutput": error}
+    try:
+        return jsonata.evaluate(expression, states, variables)
+    except jsonata.JsonataError as failure:
+        raise stepfunctions._ExecutionError("States.QueryEvaluationError", str(failure)) from failure
+
+
 def _validate(name: str, given: dict[str, Any]) -> None:
-    call = CALLS[name]
-    model = botocore.session.get_session().get_service_model(call.service)
-    report = ParamValidator().validate(call.parameters(given), model.operation_model(call.operation).input_shape)
+    report = ParamValidator().validate(CALLS[name].parameters(given), _input_shape(name))
     assert not report.has_errors(), f"{name}: {report.generate_report()}"
+
+
+@cache
+def _input_shape(name: str) -> Any:
+    model = botocore.session.get_session().get_service_model(CALLS[name].service)
+    return model.operation_model(CALLS[name].operation).input_shape

@@ -22,7 +22,7 @@ STACK, MACHINE, VPC = "fruits-dev", "arn:aws:states:eu-west-3:000000000000:state
 ENVIRONMENT = {
     "STACK": STACK,
     "STATE_MACHINE": MACHINE,
-    "LONGEST_RUN_SECONDS": "24300",
+    "LONGEST_RUN_SECONDS": "25200",
     "VPC": VPC,
     "OWN": "vpce-own,sg-own",
 }

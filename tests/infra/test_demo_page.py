@@ -18,7 +18,7 @@ def test_states(dev: Synthesised) -> None:
     table = PAGE[PAGE.index("| state |") :].split("\n\n")[0]
     named = re.split(r", | … ", ", ".join(re.findall(r"^\| ([A-Z][\w ,…]+) \|", table, re.MULTILINE)))
     assert set(named) <= set(dev.definition("Workflow")["States"])
-    assert {"Create cluster", "Run job", "Terminate cluster"} <= set(named)
+    assert {"Create cluster", "Start job", "Terminate cluster"} <= set(named)
 
 
 def test_the_message_for_an_unknown_key() -> None:

@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ministack.services import stepfunctions
 
 from cdk_app import request
 from spark_job.errors import UserError
 from spark_job.moments import check_count
 from spark_job.network import MOBILENET_V2
 from spark_job.settings import RUN_ID, Settings, parse_components
+from tests.infra import jsonata
 
 _KEYS = list(request.KEYS)
 _JSON = st.recursive(
@@ -31,13 +31,13 @@ _VALID = st.fixed_dictionaries(
 
 def problems(value: Any, name: str = "run-1") -> str:
     context = {"Execution": {"Name": name}}
-    found = stepfunctions._evaluate_jsonata(request.problems()[2:-2].strip(), value, context)
+    found = jsonata.evaluate(request.problems(), {"input": value, "context": context})
     assert isinstance(found, str)
     return found
 
 
 def complete(value: Any) -> Any:
-    return stepfunctions._evaluate_jsonata(request.with_defaults("photos/")[2:-2].strip(), value, {})
+    return jsonata.evaluate(request.with_defaults("photos/"), {"input": value})
 
 
 @given(_VALID)

@@ -39,13 +39,13 @@ class IntegrationCall:
 
 
 CALLS = {
-    "elasticmapreduce:createCluster": IntegrationCall("emr", "RunJobFlow", "ElasticMapReduce"),
+    "elasticmapreduce:createCluster": IntegrationCall("emr", "RunJobFlow", "EMR"),
     "elasticmapreduce:addStep": IntegrationCall(
-        *("emr", "AddJobFlowSteps", "ElasticMapReduce"),
+        *("emr", "AddJobFlowSteps", "EMR"),
         lambda given: {"JobFlowId": given["ClusterId"], "Steps": [given["Step"]]},
     ),
     "elasticmapreduce:terminateCluster": IntegrationCall(
-        *("emr", "TerminateJobFlows", "ElasticMapReduce"), lambda given: {"JobFlowIds": [given["ClusterId"]]}
+        *("emr", "TerminateJobFlows", "EMR"), lambda given: {"JobFlowIds": [given["ClusterId"]]}
     ),
     "sns:publish": IntegrationCall("sns", "Publish", "SNS"),
     "lambda:invoke": IntegrationCall(
@@ -54,10 +54,10 @@ CALLS = {
     "aws-sdk:s3:listObjectsV2": IntegrationCall("s3", "ListObjectsV2", "S3"),
     "aws-sdk:s3:getObject": IntegrationCall("s3", "GetObject", "S3"),
     "aws-sdk:emr:describeCluster": IntegrationCall("emr", "DescribeCluster", "Emr"),
-    "aws-sdk:emr:listSteps": IntegrationCall("emr", "ListSteps", "Emr"),
+    "aws-sdk:emr:describeStep": IntegrationCall("emr", "DescribeStep", "Emr"),
 }
 
 
 def integration(resource: str) -> str:
     """Return the key of `CALLS` for the ``Resource`` of a state."""
-    return resource.rpartition(":states:::")[2].removesuffix(".sync")
+    return resource.rpartition(":states:::")[2]

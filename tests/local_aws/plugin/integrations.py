@@ -3,7 +3,6 @@
 import contextvars
 import json
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +14,9 @@ from tests.local_aws.integration_calls import CALLS, IntegrationCall, Json, inte
 from tests.local_aws.plugin import patches, roles
 
 _MAX_RESULT_BYTES = 256 * 1024  # what a state may pass on
-_NOT_COMPLETED = ("FAILED", "CANCELLED", "INTERRUPTED")
-_DESCRIBE_STEP = IntegrationCall("emr", "DescribeStep", "ElasticMapReduce")
-_MODELLED = {"NoSuchKey", "NoSuchBucket"}  # the SDK has classes for these S3 errors; all others are S3Exception
+# The SDKs have classes for these errors. All others get the name of the service.
+_MODELLED = {"NoSuchKey", "NoSuchBucket", "InternalServerException", "InvalidRequestException"}
+_SERVICES = {"S3": "S3", "Emr": "Emr", "EMR": "AmazonElasticMapReduce"}
 
 _execution: contextvars.ContextVar[Json] = contextvars.ContextVar("execution")
 
@@ -43,8 +42,6 @@ def _invoke(resource: str, given: Json) -> Json:
         result = {"ClusterId": result["JobFlowId"], "ClusterArn": result["ClusterArn"]}
     if name == "elasticmapreduce:addStep":
         result = {"StepId": result["StepIds"][0]}
-        if resource.endswith(".sync"):
-            result["Step"] = _wait_for_step(given["ClusterId"], result["StepId"])
     if len(json.dumps(result)) > _MAX_RESULT_BYTES:
         raise stepfunctions._ExecutionError("States.DataLimitExceeded", f"The result of {name} is larger than 256 KiB.")
     return result
@@ -58,14 +55,22 @@ def _call(call: IntegrationCall, parameters: Json) -> Json:
     except roles.RefusedError as error:
         raise stepfunctions._ExecutionError("States.TaskFailed", str(error)) from error
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if call.service == "s3":
-            code = code if code in _MODELLED else "S3"
-        code = code if code.endswith("Exception") else f"{code}Exception"
-        raise stepfunctions._ExecutionError(f"{call.errors}.{code}", error.response["Error"]["Message"]) from error
+        raise _as_step_functions(call, error) from error
     result.pop("ResponseMetadata")
     plain: Json = json.loads(json.dumps(result, default=_plain))
     return plain
+
+
+def _as_step_functions(call: IntegrationCall, error: ClientError) -> Exception:
+    """Return an error with the name and the text that Step Functions gives it."""
+    code, text = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    name = code if code in _MODELLED else _SERVICES.get(call.errors, code)
+    if call.errors == "EMR":  # an optimised integration, which adds what version 1 of the SDK knows
+        text += f" (Service: {_SERVICES['EMR']}; Status Code: 400; Error Code: {code}; Request ID: local)"
+    failure: Exception = stepfunctions._ExecutionError(
+        f"{call.errors}.{name if name.endswith('Exception') else name + 'Exception'}", text
+    )
+    return failure
 
 
 def _plain(value: Any) -> str:
@@ -74,20 +79,6 @@ def _plain(value: Any) -> str:
         return str(value.read(), "utf-8")
     assert isinstance(value, datetime), value
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
-
-def _wait_for_step(cluster: str, step: str) -> Json:
-    """Wait for the end of a step, as ``.sync`` does. If the execution ends, the wait ends, but the step goes on."""
-    execution = _execution.get()
-    while execution["status"] == "RUNNING":
-        found: Json = _call(_DESCRIBE_STEP, {"ClusterId": cluster, "StepId": step})["Step"]
-        state = found["Status"]["State"]
-        if state == "COMPLETED":
-            return found
-        if state in _NOT_COMPLETED:
-            raise stepfunctions._ExecutionError("States.TaskFailed", json.dumps(found))
-        time.sleep(0.2)
-    raise stepfunctions._ExecutionError("States.TaskFailed", "The execution has ended.")
 
 
 def _end_in_time() -> None:
