@@ -1,36 +1,28 @@
-"""Measure how long a plan of a bucket takes, most of which is its listing: ``python -m benchmarks.listing URI``.
+"""Count the pages that tasks list in one big folder of a bucket."""
 
-The script prints the number of objects, the number of their distinct paths, and the seconds.
-"""
+import heapq
+import os
+from unittest import mock
 
-import sys
-import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from benchmarks.measure import account
+from spark_job.storage.s3 import S3Store
+from tests.s3_stand_in import Object, StandIn
 
-import pyarrow.parquet as pq
-
-from spark_job import plan, session
-from spark_job.storage import open_store
-from spark_job.tables import Table
+_PARTS_PER_TASK = 3  # as in a plan
 
 
-def main() -> None:
-    """Plan a bucket, and count what was found."""
-    store = open_store(sys.argv[1])
-    spark = session.start()
-    tasks = spark.sparkContext.defaultParallelism
-    spark.sparkContext.range(tasks, numSlices=tasks).foreach(lambda _: time.sleep(1))  # starts a worker for each task
-    plan.check(store)  # as every run does before its plan
-    with TemporaryDirectory() as place:
-        Path(place, "photo.jpg").touch()
-        plan.make(spark, open_store(place), None, Table(place, "warm-up"))  # starts Spark SQL
-        began = time.perf_counter()
-        planned = plan.make(spark, store, None, Table(place, "plan"))
-        seconds = time.perf_counter() - began
-        paths = pq.read_table(f"{place}/plan", columns=["path"])["path"]
-        print(planned.found, len(paths.unique()), seconds)
-
-
-if __name__ == "__main__":
-    main()
+def slowest_task(keys: int, tasks: int) -> int:
+    """Return the number of pages that the slowest task lists. A task takes the next part when it has finished one."""
+    s3 = StandIn(objects={f"photos/all/{number:07d}.jpg": Object(b"") for number in range(keys)})
+    with s3.serve() as url, mock.patch.dict(os.environ, account(url)):
+        store = S3Store("photos", "")
+        pages, found = [], 0
+        for part in store.parts(_PARTS_PER_TASK * tasks):
+            before = s3.requests["GET"]
+            found += sum(batch.num_rows for batch in store.list_part(part))
+            pages.append(s3.requests["GET"] - before)
+    assert found == keys
+    listed = [0] * tasks
+    for count in pages:
+        heapq.heapreplace(listed, listed[0] + count)
+    return max(listed)

@@ -119,11 +119,6 @@ def cluster(executors: int) -> dict[str, str]:
     return _master(f"local-cluster[{executors},1,1024]")
 
 
-def threads(tasks: int) -> dict[str, str]:
-    """Return the environment for Spark in one process that runs a number of tasks at once, whatever the cores."""
-    return _master(f"local[{tasks}]")
-
-
 def _master(master: str) -> dict[str, str]:
     return {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"}
 
@@ -139,10 +134,15 @@ def bucket(*content: str, delay: float) -> Iterator[dict[str, str]]:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().rpartition(" at ")[2].partition(";")[0]
-            keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-3"}
-            yield {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_DEFAULT_REGION": "eu-west-3", **keys}
+            yield account(url)
         finally:
             process.kill()
+
+
+def account(url: str) -> dict[str, str]:
+    """Return the environment of a process that reads an S3 on this machine."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-3"}
+    return {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_DEFAULT_REGION": "eu-west-3", **keys}
 
 
 def _python(arguments: "list[str] | tuple[str, ...]", environment: Mapping[str, str]) -> "subprocess.Popen[str]":

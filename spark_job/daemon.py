@@ -25,9 +25,7 @@ def prepare() -> None:
     for module in ("boto3", "pandas", "spark_job.features", "spark_job.pca", "spark_job.sample"):
         importlib.import_module(module)
     from spark_job.network.model import quiet
-    from spark_job.storage.s3 import api_descriptions
 
-    api_descriptions()
     with quiet(), contextlib.suppress(ImportError):  # clusters with the other engine do not have it
         importlib.import_module("ai_edge_litert.interpreter")
     # Workers never look for garbage among what they share with the daemon. That would copy its memory, page by page.

@@ -7,6 +7,7 @@ begins where the one before it ends, and its limits stay the same while objects 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,15 @@ KEYS_PER_PAGE = 1_000
 _MAX_KEY_BYTES = 1_024
 
 _ROUNDS = 8
-_CUTS = 16  # a range is cut at about this many places at once
+_CUTS_PER_RANGE = 16  # a range is cut at about this many places at once
+_PAGES_WORTH_A_CUT = 1 / 8  # for each range that there is already, because a cut costs requests
 _SAMPLE = 250  # keys of a range that are looked at
 _SKIPPED = 60  # of these, at the end: a sample often ends where a group does, for example at 0000249
 _NEIGHBOURS = 32
-_GROUP = 100  # a guess: how many keys begin like the neighbours
+_KEYS_PER_GROUP = 100  # a guess: how many keys begin like the neighbours
 _BRANCHES = 4  # a guess: how many different characters follow where names differ
+_LAST_CHARACTER = chr(sys.maxunicode)
+_SURROGATES = range(0xD800, 0xE000)  # no characters, so no key has them
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -96,19 +100,27 @@ def divide(keys_after: KeysAfter, count: int, parallel: Map = map) -> list[KeyRa
     first_page = keys_after("", KEYS_PER_PAGE)
     if len(first_page) < KEYS_PER_PAGE or count == 1:
         return [KeyRange()]
-    survey, first = partial(_survey, keys_after), partial(_first, keys_after)
     surveys = [_estimate(keys_after, KeyRange(), first_page[:_SAMPLE])]
     for _ in range(_ROUNDS):
-        worth_cutting = KEYS_PER_PAGE * len(surveys) / 8
-        share = max(worth_cutting, sum(found.size for found in surveys) / count)
-        large = [found for found in surveys if found.first and found.size > share]
+        wanted = sum(found.size for found in surveys) / count
+        worth_cutting = KEYS_PER_PAGE * _PAGES_WORTH_A_CUT * len(surveys)
+        largest = max(wanted, worth_cutting)
+        large = [found for found in surveys if found.first and found.size > largest]
         if not large:
             break
-        starts = sorted(set().union(*parallel(partial(_starts, keys_after, share), large)))
-        cuts = {key: start for key, start in zip(parallel(first, starts), starts, strict=True) if key}
-        pieces = [piece for found in large for piece in _cut(found.keys, cuts)]
-        surveys = [found for found in surveys if found not in large] + list(parallel(survey, pieces))
+        pieces = _cut(keys_after, large, largest, parallel)
+        small = [found for found in surveys if found not in large]
+        surveys = small + list(parallel(partial(_survey, keys_after), pieces))
     return [found.keys for found in sorted(surveys, key=lambda found: found.size, reverse=True)]
+
+
+def _cut(keys_after: KeysAfter, large: Sequence[_Survey], largest: float, parallel: Map) -> list[KeyRange]:
+    """Cut ranges into pieces, each of which has a key."""
+    places = sorted(set().union(*parallel(partial(_places, keys_after, largest), large)))
+    first_keys = parallel(partial(_first, keys_after), places)
+    # There is no key between two places with the same first key after them, so one of the two is enough.
+    cuts = {key: place for key, place in zip(first_keys, places, strict=True) if key}
+    return [piece for found in large for piece in _pieces(found.keys, cuts)]
 
 
 def _survey(keys_after: KeysAfter, keys: KeyRange) -> _Survey:
@@ -128,26 +140,34 @@ def _estimate(keys_after: KeysAfter, keys: KeyRange, sample: list[str]) -> _Surv
     last = sample[-_SKIPPED]
     depth = _shared(sample[-_SKIPPED - _NEIGHBOURS], last)
     characters = {key[_shared(before, key)] for before, key in pairwise(sample)}
-    places = 0
+    levels = 0
     while beyond := _beyond(keys_after, keys, last[:depth]):
         depth = _shared(last, beyond)
         characters |= {last[depth], beyond[depth]}
-        places += 1
+        levels += 1
     stem, first = last[:depth], last[depth]
     others = sorted(other for other in characters if other > first and stem + other in keys)
-    size = _SAMPLE + int(_GROUP * _BRANCHES ** (places - 1) * (1 + len(others)))
+    top_branches = 1 + len(others)  # the others were seen; how many branches the levels below have is a guess
+    groups_per_top_branch = _BRANCHES ** (levels - 1)
+    size = _SAMPLE + int(_KEYS_PER_GROUP * groups_per_top_branch * top_branches)
     return _Survey(keys, size, stem, first, others)
 
 
-def _starts(keys_after: KeysAfter, share: float, found: _Survey) -> set[str]:
+def _places(keys_after: KeysAfter, largest: float, found: _Survey) -> set[str]:
     """Return strings at which a range may be cut: between characters that were seen, and at growing distances."""
     seen = [found.first, *found.others]
-    codes = [ord(found.first) + 4**power for power in range(11)]
-    growing = [chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000]
+    distant = _distant(found.first)
     if not _beyond(keys_after, found.keys, found.stem + seen[-1]):  # one request may save ten
-        growing = [character for character in growing if character < seen[-1]]
-    characters = {*_spread(seen, min(math.ceil(found.size / share), _CUTS)), *growing}
-    return {end for character in characters if (end := _end(found.keys, found.stem + character))}
+        distant = [character for character in distant if character < seen[-1]]
+    pieces = min(math.ceil(found.size / largest), _CUTS_PER_RANGE)
+    ends = [_end(found.keys, found.stem + character) for character in {*_spread(seen, pieces), *distant}]
+    return {end for end in ends if end}
+
+
+def _distant(first: str) -> list[str]:
+    """Return the characters that are 1, 4, 16 and so on after a character."""
+    codes = [ord(first) + 4**power for power in range(11)]
+    return [chr(code) for code in codes if code <= sys.maxunicode and code not in _SURROGATES]
 
 
 def _spread(items: Sequence[T], count: int) -> Sequence[T]:
@@ -156,15 +176,15 @@ def _spread(items: Sequence[T], count: int) -> Sequence[T]:
 
 
 def _end(keys: KeyRange, prefix: str) -> str | None:
-    """Return a string after all keys with a prefix: the prefix with its last character counted up.
+    """Return a string after all keys with a prefix: the prefix with the next character in place of its last one.
 
     None means that the range cannot be cut there, or that the string is longer than a key may be.
     """
-    prefix = prefix.rstrip("\U0010ffff")
+    prefix = prefix.rstrip(_LAST_CHARACTER)
     if not prefix:
         return None
     code = ord(prefix[-1]) + 1
-    end = prefix[:-1] + chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters
+    end = prefix[:-1] + chr(_SURROGATES.stop if code in _SURROGATES else code)
     return end if len(end.encode()) <= _MAX_KEY_BYTES and keys.can_be_cut(end) else None
 
 
@@ -180,10 +200,11 @@ def _first(keys_after: KeysAfter, start: str) -> str | None:
     return next(iter(keys_after(start, 1)), None)
 
 
-def _cut(keys: KeyRange, cuts: dict[str, str]) -> list[KeyRange]:
-    """Cut a range at strings, each of which is given with the first key after it."""
-    inside = sorted(cut for key, cut in cuts.items() if key in keys and keys.can_be_cut(cut))
-    return [KeyRange(*limits) for limits in zip([keys.after, *inside], [*inside, keys.until], strict=True)]
+def _pieces(keys: KeyRange, cuts: dict[str, str]) -> list[KeyRange]:
+    """Cut a range at places, each of which is given with the first key after it."""
+    inside = sorted(place for key, place in cuts.items() if key in keys and keys.can_be_cut(place))
+    starts, ends = [keys.after, *inside], [*inside, keys.until]
+    return [KeyRange(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def _shared(one: str, other: str) -> int:

@@ -2,27 +2,27 @@
 
 import dataclasses
 import functools
+import itertools
+import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spark_job.storage.base import (
-    LISTING_SCHEMA,
     AccountError,
     BadNameError,
     Removed,
     Stored,
     UnavailableError,
     accept_any,
+    listings,
 )
-from spark_job.storage.pages import objects, take_objects
 from spark_job.storage.ranges import KeyRange, divide
 from spark_job.storage.refusals import plain_errors, refuse_other_regions
 
@@ -37,22 +37,6 @@ _PATIENCE_SECONDS = 60
 _PROBES_AT_ONCE = 32
 
 T = TypeVar("T")
-
-
-@functools.cache
-def api_descriptions() -> Any:
-    """Return botocore's reader of API descriptions, which has read and keeps what a client for S3 needs.
-
-    Each client reads them with a new reader otherwise, for 0.1 s.
-    """
-    from botocore.loaders import create_loader
-
-    reader = create_loader()
-    for kind in ("service-2", "endpoint-rule-set-1"):
-        reader.load_service_model("s3", kind, api_version=None)
-    for name in ("endpoints", "partitions", "sdk-default-configuration"):
-        reader.load_data_with_path(name)
-    return reader
 
 
 class S3Store:
@@ -80,11 +64,10 @@ class S3Store:
         return sorted(prefix.removeprefix(root).removesuffix("/") for prefix in found)
 
     def listing(self, folder: str | None) -> Iterator[pa.RecordBatch]:
-        """Yield listings without the markers of folders, whose keys end in a slash."""
-        below = {"Delimiter": "/"} if folder is None else {}
-        prefix = self._root if folder is None else f"{self._root}{folder}/"
-        for page in self._pages(Prefix=prefix, **below):
-            yield self._listing(objects(page))
+        """Yield listings."""
+        if folder is None:
+            return self._listed(self._objects(Prefix=self._root, Delimiter="/"))
+        return self._listed(self._objects(Prefix=f"{self._root}{folder}/"))
 
     def parts(self, count: int) -> list[KeyRange]:
         """Divide all keys into ranges, whatever their folders. One request shows that few keys need no division."""
@@ -93,26 +76,28 @@ class S3Store:
 
     def list_part(self, part: KeyRange) -> Iterator[pa.RecordBatch]:
         """Yield the listings of one range of keys."""
-        after = {"StartAfter": part.after} if part.after else {}
-        for page in self._pages(Prefix=self._root, **after):
-            found = objects(page)
-            # Arrow and S3 both compare the bytes of UTF-8.
-            inside = found.filter(pc.less_equal(found.column("path"), part.until)) if part.until else found
-            yield self._listing(inside)
-            if len(inside) < len(found):
-                return
+        found = self._objects(Prefix=self._root, **_start(part.after))
+        return self._listed(itertools.takewhile(lambda one: one["Key"] in part, found))
 
-    def _listing(self, found: pa.RecordBatch) -> pa.RecordBatch:
-        """Make the keys relative to this store, and leave out the markers of folders."""
-        path = pc.utf8_slice_codeunits(found.column("path"), len(self._root))
-        return found.set_column(0, LISTING_SCHEMA.field(0), path).filter(pc.invert(pc.ends_with(path, "/")))
+    def _listed(self, found: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+        """Turn objects into listings, without the markers of folders, whose keys end in a slash."""
+        start = len(self._root)
+        return listings(
+            # Reuse compares this time with the Last-Modified header of a GET, which has whole seconds.
+            (one["Key"][start:], one["Size"], one["LastModified"].replace(microsecond=0))
+            for one in found
+            if not one["Key"].endswith("/")
+        )
 
     def _keys_after(self, start: str, count: int) -> list[str]:
         """Return the first keys after a string."""
-        after = {"StartAfter": start} if start else {}
         with plain_errors(self.uri, "s3:ListBucket"):
-            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=count, **after)
-        return cast("list[str]", objects(page).column("path").to_pylist())
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=count, **_start(start))
+        return [one["Key"] for one in page.get("Contents", ())]
+
+    def _objects(self, **what: str) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a listing."""
+        return itertools.chain.from_iterable(page.get("Contents", ()) for page in self._pages(**what))
 
     def _pages(self, **what: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing. boto3 reads them, because obstore fails on keys such as ``a//b.jpg``."""
@@ -121,20 +106,16 @@ class S3Store:
 
     @functools.cached_property
     def _client(self) -> Any:
+        import boto3
         from botocore.config import Config
-        from botocore.hooks import HierarchicalEmitter
-        from botocore.session import Session
 
-        hooks = HierarchicalEmitter()
-        # What is registered before boto3's own hooks is called before them. One of them parses the whole page.
-        hooks.register_first("before-parse.s3.*", take_objects)
-        hooks.register_first("needs-retry.s3.*", refuse_other_regions)
-        session = Session(event_hooks=hooks)
-        session.register_component("data_loader", api_descriptions())
         retries = {"mode": "standard", "total_max_attempts": len(_PAUSES) + 1}
         times = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
         config = Config(retries=retries, max_pool_connections=_PROBES_AT_ONCE, **times)
-        return session.create_client("s3", config=config)
+        client = boto3.Session().client("s3", config=config)
+        # What is registered first is called before boto3's own hook.
+        client.meta.events.register_first("needs-retry.s3.*", refuse_other_regions)
+        return client
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return the content of an object."""
@@ -182,15 +163,15 @@ class S3Store:
         """Delete all objects below a prefix, including the markers of folders."""
         count = size = 0
         for page in self._pages(Prefix=f"{self._root}{folder}/"):
-            found = objects(page)
-            if not found.num_rows:
+            found = page.get("Contents", ())
+            if not found:
                 continue
-            keys = [{"Key": key} for key in found.column("path").to_pylist()]
+            keys = [{"Key": one["Key"]} for one in found]
             with plain_errors(self.uri, "s3:DeleteObject"):
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
             if problems := answer.get("Errors"):
                 raise PermissionError(f"{self.uri}/{folder} cannot be removed: {problems[0]['Message']}")
-            count, size = count + found.num_rows, size + pc.sum(found.column("size")).as_py()
+            count, size = count + len(found), size + sum(one["Size"] for one in found)
         return Removed(count, size)
 
     def _with_retries(self, path: str, permission: str, request: Callable[[], T]) -> tuple[T, int]:
@@ -199,16 +180,21 @@ class S3Store:
         Throttling, broken connections, short bodies and silence are retried with exponential pauses and jitter. No
         attempt starts after a minute.
         """
-        began = time.monotonic()
-        for retries, pause in enumerate((*_PAUSES, None)):
+        began, pauses, retries = time.monotonic(), iter(_PAUSES), 0
+        while True:
             try:
                 with plain_errors(f"{self.uri}/{path}", permission):
                     return request(), retries
             except ConnectionError as error:
-                if pause is None or time.monotonic() - began + pause > _PATIENCE_SECONDS:
+                pause = next(pauses, math.inf)
+                if time.monotonic() - began + pause > _PATIENCE_SECONDS:
                     raise UnavailableError(str(error), retries) from error
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads requests; no secret depends on it
-        raise AssertionError  # the last attempt returned or raised
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads requests; no secret depends on it
+            retries += 1
+
+
+def _start(after: str) -> dict[str, str]:
+    return {"StartAfter": after} if after else {}
 
 
 def _session() -> dict[str, Any]:

@@ -49,17 +49,3 @@ importlib.invalidate_caches()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(Path(session.__file__).parents[1])])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_workers_do_not_read_the_descriptions_of_aws_again() -> None:
-    code = """
-import spark_job.daemon
-spark_job.daemon.prepare()
-from spark_job.storage import s3
-assert s3.api_descriptions.cache_info().currsize == 1
-s3.api_descriptions().file_loader = None  # so that it cannot read a file
-s3.S3Store("photos", "")._client
-"""
-    environment = {**os.environ, "AWS_DEFAULT_REGION": "eu-west-3"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")

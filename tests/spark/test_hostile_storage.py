@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pandas as pd
 import pytest
@@ -259,13 +258,3 @@ def test_many_small_folders_take_fewer_requests_than_folders(bucket: tuple[Stand
     parts = photos.parts(32)
     assert sum(len(_paths(photos, part)) for part in parts) == 20_000
     assert s3.requests["photos"] < 1_000 / 2
-
-
-def test_objects_are_listed_as_boto3_would_list_them(bucket: tuple[StandIn, S3Store]) -> None:
-    s3, photos = bucket
-    for name in ODD_NAMES:
-        s3.put(f"photos/{name}", name.encode())
-    ours = [row for page in photos.list_part(KeyRange()) for row in page.to_pylist()]
-    found = boto3.client("s3").list_objects_v2(Bucket="photos")["Contents"]
-    assert ours == [{"path": one["Key"], "size": one["Size"], "modified": one["LastModified"]} for one in found]
-    assert {row["path"]: row["size"] for row in ours} == {name: len(name.encode()) for name in ODD_NAMES}
