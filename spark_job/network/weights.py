@@ -119,6 +119,7 @@ def _compile(weights: str, engine: Engine, network: Network, h5: bytes | None) -
         keras_model.set_weights(_random(keras_model.get_weights()))
     else:
         _load_h5(keras_model, network, weights, h5)
+    _check_finite(keras_model, network, weights)
     arrays = keras_model.get_weights()
     digest = hashlib.sha256(h5 if h5 is not None else b"".join(array.tobytes() for array in arrays)).hexdigest()
     payload = _flatbuffer(network, keras_model) if engine == "litert" else _npz(arrays)
@@ -165,18 +166,37 @@ def _official(weights: OfficialWeights) -> bytes:
         socket.setdefaulttimeout(before)
 
 
+def _check_finite(keras_model: Any, network: Network, weights: str) -> None:
+    """Raise UserError if an array of the model, or what the model computes, has values that are not finite numbers."""
+    advice = "as after a training that diverged. Give the weights of an earlier epoch."
+    for array in keras_model.weights:
+        if not np.isfinite(array.numpy()).all():
+            raise UserError(f"The weights {weights} have NaN or infinite values in {array.path}, {advice}")
+    grey = np.full((1, network.side, network.side, 3), 128, np.uint8)
+    if not np.isfinite(of_pixels(network, keras_model, 1)(grey)).all():
+        raise UserError(f"The weights {weights} give NaN or infinite features, {advice}")
+
+
+def _is_of_keras_3(h5: bytes) -> bool:
+    """Return whether a file has the layout of Keras 3's ``save_weights``, which Keras expects by the file's name."""
+    import h5py  # Keras requires it
+
+    with h5py.File(io.BytesIO(h5)) as file:
+        return "layers" in file and "layer_names" not in file.attrs
+
+
 def _load_h5(keras_model: Any, network: Network, weights: str, h5: bytes) -> None:
-    with tempfile.NamedTemporaryFile(suffix=".h5") as file:
-        file.write(h5)
-        file.flush()
+    with tempfile.TemporaryDirectory() as place:
         try:
-            keras_model.load_weights(file.name)
-        except ValueError as error:
+            file = Path(place) / ("keras_3.weights.h5" if _is_of_keras_3(h5) else "keras_2.h5")
+            file.write_bytes(h5)
+            keras_model.load_weights(file)
+        except OSError as error:
+            raise UserError(f"The weights {weights} are not a readable Keras .h5 file.") from error
+        except Exception as error:  # Keras 2's layout gives ValueError, and Keras 3's many types
             raise UserError(
                 f"The weights {weights} do not have the shapes of {network.name} without its last layer."
             ) from error
-        except Exception as error:
-            raise UserError(f"The weights {weights} are not a readable Keras .h5 file.") from error
 
 
 def _flatbuffer(network: Network, keras_model: Any) -> bytes:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from spark_job.storage.base import Removed, Stored, accept_any, listings
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_MICROSECONDS = [int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 10**6 for year in (1900, 2262)]
 _ODD_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
@@ -121,8 +122,13 @@ class LocalStore:
 
 
 def _time(stat: os.stat_result) -> datetime:
-    """Return the modification time, to the microsecond, which is Parquet's precision."""
-    return _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000)
+    """Return the modification time, to the microsecond, which is Parquet's precision.
+
+    File systems can store times that Spark (before 1900), pandas (after 2262) or Python (after 9999) cannot read. They
+    count as the nearest time that all of them can.
+    """
+    earliest, latest = _MICROSECONDS
+    return _EPOCH + timedelta(microseconds=min(max(stat.st_mtime_ns // 1000, earliest), latest))
 
 
 def _printable(path: str) -> str:

@@ -4,6 +4,9 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spark_job.errors import UserError
@@ -22,6 +25,23 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def _paths(store: Store, folder: str | None) -> list[str]:
     return sorted(path for batch in store.listing(folder) for path in batch.column("path").to_pylist())
+
+
+@pytest.mark.parametrize("seconds", [-(2**33), -(10**10), 0, 2**33, 10**10, 253402300800, 316537897599])
+def test_a_file_may_have_any_time(tmp_path: Path, seconds: int) -> None:
+    """Whatever is listed can be written to Parquet and read by pandas. Listing and reading agree on the time."""
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"x")
+    os.utime(file, (0, seconds))
+    folder = open_store(str(tmp_path))
+    [page] = folder.listing(None)
+    [time] = page.to_pandas()["modified"]
+    assert time == folder.read("a.jpg").modified
+    stored = file.stat().st_mtime
+    if -2_000_000_000 < stored < 9_000_000_000:
+        assert time.timestamp() == stored
+    pq.write_table(pa.Table.from_batches([page]), tmp_path / "table.parquet")
+    assert pd.read_parquet(tmp_path / "table.parquet")["modified"][0] == time
 
 
 def test_written_objects_are_read_and_listed(store: Store) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from spark_job.errors import UserError
-from spark_job.network import weights
-from spark_job.network.model import extractor
+from spark_job.network import MOBILENET_V2, weights
+from spark_job.network.model import build, extractor
 from spark_job.settings import Engine
 
 
@@ -55,6 +55,35 @@ def test_the_official_weights_are_read_from_the_cache_of_keras(
     ours = weights.load("imagenet", "litert")
     assert ours.weights == "imagenet"
     assert ours.digest == weights.load(str(real_weights), "litert").digest
+
+
+def test_weights_of_keras_2_and_keras_3_give_the_same_model(tmp_path: Path, real_weights: Path) -> None:
+    keras_model = build(MOBILENET_V2)
+    keras_model.load_weights(real_weights)
+    keras_model.save_weights(tmp_path / "tuned.weights.h5")
+    saved = weights.load(str(tmp_path / "tuned.weights.h5"), "tensorflow")
+    assert saved.payload == weights.load(str(real_weights), "tensorflow").payload
+
+
+@pytest.mark.parametrize(
+    ("layer", "array", "value", "sentence"),
+    [
+        ("Conv_1_bn", 1, np.nan, r"NaN or infinite values in Conv_1_bn/beta"),
+        ("block_3_depthwise", 0, np.inf, r"NaN or infinite values in block_3_depthwise/"),
+        ("Conv_1_bn", 3, -1.0, r"give NaN or infinite features"),
+    ],
+)
+def test_weights_that_give_no_numbers_are_refused_by_name(
+    tmp_path: Path, layer: str, array: int, value: float, sentence: str
+) -> None:
+    keras_model = build(MOBILENET_V2)
+    chosen = keras_model.get_layer(layer)
+    arrays = chosen.get_weights()
+    arrays[array].flat[7] = value
+    chosen.set_weights(arrays)
+    keras_model.save_weights(tmp_path / "diverged.weights.h5")
+    with pytest.raises(UserError, match=sentence):
+        weights.load(str(tmp_path / "diverged.weights.h5"), "litert")
 
 
 def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, model_file: str) -> None:
