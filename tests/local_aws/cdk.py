@@ -1,12 +1,13 @@
 """Runs the ``cdk`` command against a local AWS, with a time-out."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.local_aws.emulator import ARCHITECTURE, ROOT, LocalAws
+from tests.local_aws.emulator import ARCHITECTURE, REGION, ROOT, LocalAws
 
 _CLI = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 
@@ -25,12 +26,8 @@ def cdk(aws: LocalAws, *arguments: str, seconds: float = 420) -> str:
     """
     programs = str(Path(sys.executable).parent)
     node = Path(programs, "node")
-    command = [
-        *(str(node), str(_CLI), *arguments, "--output", str(aws.folder / "cdk.out")),
-        *("--app", f"{sys.executable} app.py", "--context", f"architecture={ARCHITECTURE}"),
-    ]
     process = subprocess.Popen(
-        command,
+        [str(node), str(_CLI), *arguments],
         cwd=ROOT,
         env={**os.environ, **aws.variables, "PATH": os.pathsep.join([programs, os.environ["PATH"]]), "CI": "true"},
         stdin=subprocess.DEVNULL,
@@ -54,19 +51,27 @@ def cdk(aws: LocalAws, *arguments: str, seconds: float = 420) -> str:
 
 def bootstrap(aws: LocalAws) -> str:
     """Prepare the account for CDK."""
-    return cdk(aws, "bootstrap")
+    account = aws.client("sts").get_caller_identity()["Account"]
+    return cdk(aws, "bootstrap", f"aws://{account}/{REGION}")
 
 
 def deploy(aws: LocalAws, **settings: object) -> str:
     """Deploy a stage. `settings` are those of `cdk_app.stage_settings`."""
-    return cdk(aws, "deploy", "--require-approval", "never", *_context(settings))
+    return cdk(aws, "deploy", "--require-approval", "never", "--app", _synthesised(aws, settings))
 
 
 def destroy(aws: LocalAws, **settings: object) -> str:
     """Destroy a stage."""
-    return cdk(aws, "destroy", "--force", *_context(settings))
+    return cdk(aws, "destroy", "--force", "--app", _synthesised(aws, settings))
 
 
-def _context(settings: dict[str, object]) -> list[str]:
-    given = {"weights": "random"} | settings
-    return [argument for name, value in given.items() for argument in ("--context", f"{name}={value}")]
+def _synthesised(aws: LocalAws, settings: dict[str, object]) -> str:
+    """Return the folder with the synthesised app. It takes seconds, so it happens once for the same settings."""
+    given = {"architecture": ARCHITECTURE, "weights": "random"} | settings
+    context = [f"{name}={value}" for name, value in sorted(given.items())]
+    folder = aws.folder / "cdk.out" / "_".join(context)
+    if not folder.exists():
+        options = [argument for setting in context for argument in ("--context", setting)]
+        app = f"{shlex.quote(sys.executable)} app.py"
+        cdk(aws, "synth", "--quiet", "--app", app, "--output", str(folder), *options)
+    return str(folder)
