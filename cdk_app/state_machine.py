@@ -43,7 +43,7 @@ def state_machine_role(scope: Construct, description: str) -> iam.Role:
     return role
 
 
-def state_machine(  # noqa: PLR0913 - what differs between the two
+def state_machine(  # noqa: PLR0913 - each of them is a property of a state machine
     scope: Construct,
     *,
     name: str,
