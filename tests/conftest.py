@@ -17,6 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 from spark_job import session
 from spark_job.network import weights
 from spark_job.network.model import CompiledNetwork
+from tests import s3_stand_in
 
 hypothesis.settings.register_profile("fruits", deadline=None)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("fruits")
@@ -90,12 +91,8 @@ def s3_url() -> Iterator[str]:
     try:
         _wait_for(port, server)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", url)
-            patch.setenv("AWS_ALLOW_HTTP", "true")
-            patch.setenv("AWS_ACCESS_KEY_ID", "test")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "test")  # this S3 accepts any key
-            patch.setenv("AWS_REGION", "eu-west-3")
-            patch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+            for name, value in s3_stand_in.environment(url).items():
+                patch.setenv(name, value)
             yield url
     finally:
         server.terminate()
@@ -107,13 +104,12 @@ def s3_url() -> Iterator[str]:
 
 
 def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(300):
+    while True:
         assert server.poll() is None, "the local S3 did not start"
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise AssertionError("the local S3 did not answer within 30 s")
 
 
 @pytest.fixture

@@ -304,6 +304,18 @@ def _entries(keys: Iterable[str], prefix: str, delimiter: str) -> Iterator[tuple
             yield True, name
 
 
+def environment(url: str) -> dict[str, str]:
+    """Return the variables with which the job uses an S3 at a URL."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",  # this S3 accepts any key
+        "AWS_REGION": "eu-west-3",
+        "AWS_DEFAULT_REGION": "eu-west-3",
+    }
+
+
 def main() -> None:
     """Serve the files of a folder, or empty objects, until the process is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

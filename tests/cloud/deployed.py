@@ -10,7 +10,7 @@ from typing import Any, Self
 from tests.local_aws.emulator import LocalAws
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING"]
-_TIMEOUT_SECONDS = 480
+_TIMEOUT_SECONDS = 1200
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class CdkError(Exception):
     """The command failed or took too long. The message holds its output."""
 
 
-def cdk(aws: LocalAws, *arguments: str, seconds: float = 420) -> str:
+def cdk(aws: LocalAws, *arguments: str, seconds: float = 1200) -> str:
     """Run the command as a person does, and return its output.
 
     Raises

@@ -31,7 +31,7 @@ ARCHITECTURE: Literal["arm64", "x86_64"] = "arm64" if platform.machine() in ("ar
 
 #: The factor by which the waits between the attempts of a state machine are shortened.
 _WAIT_SCALE = "0.05"
-_START_SECONDS = 30
+_START_SECONDS = 300
 _STOP_SECONDS = 3
 
 

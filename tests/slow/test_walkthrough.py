@@ -39,7 +39,7 @@ def test_the_walkthrough_runs_from_top_to_bottom(
     fresh = _read()
     for cell in _code(fresh):
         cell.outputs = []
-    NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    NotebookClient(fresh, timeout=1200, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     assert [_kinds(cell) for cell in _code(fresh)] == [_kinds(cell) for cell in _code(saved)]
 
 

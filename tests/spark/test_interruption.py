@@ -72,7 +72,7 @@ def test_a_run_that_is_interrupted_while_it_is_published_is_published(tmp_path: 
         interruption.listen()
         from spark_job.runs import RunFolder
         from spark_job.storage.local import LocalStore
-        from tests.spark.test_runs import MANIFEST
+        from tests.example import MANIFEST
 
         class Slow(LocalStore):
             def write(self, path, data):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+import itertools
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,44 +51,47 @@ def _output_bytes(output: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"{file}#{name}", b"".join(bytes(buffer) for buffer in buffers if buffer is not None)
 
 
-@pytest.fixture
-def run_job(spark: SparkSession, tmp_path: Path, model_file: str) -> Callable[..., Manifest]:  # noqa: ARG001 - starts Spark
+def _run(folder: Path, model_file: str, run_id: str) -> Manifest:
     settings = Settings(
-        str(tmp_path / "photos"), str(tmp_path / "results"), weights=model_file, components=2, max_rejected=0.5
+        str(folder / "photos"), str(folder / "results"), weights=model_file, components=2, max_rejected=0.5
     )
-    return lambda **changes: run(dataclasses.replace(settings, **changes), Stages(Console(file=io.StringIO())))
+    return run(dataclasses.replace(settings, run_id=run_id), Stages(Console(file=io.StringIO())))
 
 
-def test_metadata_reaches_no_output(run_job: Callable[..., Manifest], tmp_path: Path) -> None:
-    for label in ("Apple", "Pear"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for seed, kind in enumerate(("JPEG", "PNG", "WEBP")):
-            (tmp_path / "photos" / label / f"{kind}.{kind.lower()}").write_bytes(_tagged(kind, seed))
-    (tmp_path / "photos" / "Pear" / "cut.jpg").write_bytes(_tagged("JPEG", 9)[:-700])
-    (tmp_path / "photos" / "Pear" / "head.jpg").write_bytes(_tagged("JPEG", 9)[:900])
-    uploaded = b"".join(file.read_bytes() for file in (tmp_path / "photos").rglob("*.*"))
-    assert all(secret in uploaded for secret in SECRETS)
-    made = run_job()
+@pytest.fixture(scope="module")
+def before(spark: SparkSession, model_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001 - starts Spark
+    """A folder with photos that have metadata, and with a run on them. Two of the photos are broken."""
+    folder = tmp_path_factory.mktemp("before")
+    for seed, (label, kind) in enumerate(itertools.product(("Apple", "Pear"), ("JPEG", "PNG", "WEBP"))):
+        (folder / "photos" / label).mkdir(parents=True, exist_ok=True)
+        (folder / "photos" / label / f"{kind}-of-{label}.{kind.lower()}").write_bytes(_tagged(kind, seed))
+    (folder / "photos" / "Pear" / "cut.jpg").write_bytes(_tagged("JPEG", 9)[:-700])
+    (folder / "photos" / "Pear" / "head.jpg").write_bytes(_tagged("JPEG", 9)[:900])
+    made = _run(folder, model_file, "before")
     assert (made.counts.computed, made.counts.rejected) == (6, 2)
-    found = list(_output_bytes(tmp_path / "results"))
+    return folder
+
+
+def test_metadata_reaches_no_output(before: Path) -> None:
+    uploaded = b"".join(file.read_bytes() for file in (before / "photos").rglob("*.*"))
+    assert all(secret in uploaded for secret in SECRETS)
+    found = list(_output_bytes(before / "results"))
     assert any(name.endswith("#features") and len(data) > 5000 for name, data in found)
     assert any(b"Pear/cut.jpg" in data for name, data in found if name.endswith("#path"))
     assert not [(name, secret) for name, data in found for secret in (*SECRETS, b"Exif\0\0", b"GPS") if secret in data]
 
 
-def test_an_erased_photo_leaves_nothing(run_job: Callable[..., Manifest], tmp_path: Path) -> None:
-    photos, results = tmp_path / "photos" / "Apple", tmp_path / "results"
-    photos.mkdir(parents=True)
-    for number in range(6):
-        (photos / f"{number}-of-somebody.jpg").write_bytes(_tagged("JPEG", number))
-    run_job(run_id="before")
-    gone = np.array(pq.read_table(results / "runs/before/features").sort_by("path")["features"][3].as_py(), np.float32)
-    (photos / "3-of-somebody.jpg").unlink()
-    made = run_job(run_id="after")
+def test_an_erased_photo_leaves_nothing(before: Path, model_file: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(before, tmp_path / "copy")
+    results, erased = folder / "results", "PNG-of-Apple"
+    table = pq.read_table(results / "runs/before/features").to_pylist()
+    [features] = [np.array(row["features"], np.float32) for row in table if erased in row["path"]]
+    (folder / "photos" / "Apple" / f"{erased}.png").unlink()
+    made = _run(folder, model_file, "after")
     assert (made.counts.reused, made.counts.computed) == (5, 0)
 
     def traces(where: Path) -> list[str]:
-        marks = (b"3-of-somebody", gone.tobytes())
+        marks = (erased.encode(), features.tobytes())
         return [name for name, data in _output_bytes(where) if any(mark in data for mark in marks)]
 
     assert traces(results / "runs" / "before")

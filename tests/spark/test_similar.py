@@ -167,26 +167,6 @@ def test_other_mistakes_are_refused(published: Published, model: CompiledNetwork
         similar.search(photo, str(broken), published.model_file)
 
 
-def test_held_out_photos_find_their_variety(
-    spark: SparkSession,  # noqa: ARG001 - starts Spark
-    real_photos: Path,
-    real_weights: Path,
-    tmp_path: Path,
-) -> None:
-    varieties = sorted(path.name for path in (real_photos / "Training").iterdir())[:12]
-    for variety in varieties:
-        shutil.copytree(real_photos / "Training" / variety, tmp_path / "photos" / variety)
-    run(
-        Settings(str(tmp_path / "photos"), str(tmp_path / "out"), weights=str(real_weights), components=50),
-        Stages(Console(file=io.StringIO())),
-    )
-    right = []
-    for variety in varieties:
-        photo = sorted((real_photos / "Test" / variety).iterdir())[0]
-        right.append(similar.search(str(photo), str(tmp_path / "out")).neighbours[0].label == variety)
-    assert sum(right) >= 10  # of 12
-
-
 def test_the_command_prints_lines_or_json_without_spark(published: Published, tmp_path: Path) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "spark_job", "similar", str(published.photos / "Kiwi/00.jpg")]
     command += ["--run", str(published.output), "--weights", published.model_file]

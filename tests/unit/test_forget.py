@@ -14,9 +14,8 @@ from spark_job.forget import Run, choose, forget
 from spark_job.runs import RunFolder
 from spark_job.storage import open_store
 from spark_job.storage.base import Removed, Store
-from tests.spark.test_runs import MANIFEST, output
+from tests.example import MANIFEST
 
-__all__ = ["output"]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 

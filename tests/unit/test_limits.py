@@ -53,9 +53,9 @@ def test_the_most_expensive_progressive_photo_takes_seconds() -> None:
     """The photo has as many scans and as many pixels as allowed. Its scans are empty, so the file is small."""
     bomb = scan_bomb(int(MAX_PIXELS["JPEG in several scans"] ** 0.5), MAX_SCANS)
     assert len(bomb) < 250_000
-    began = time.monotonic()
+    began = time.thread_time()
     decode(bomb, 224)
-    assert time.monotonic() - began < 20
+    assert time.thread_time() - began < 20
 
 
 PEAK = """
@@ -75,6 +75,7 @@ except RejectedImageError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="the test reads the peak memory of a process from Linux's /proc"
 )

@@ -25,13 +25,12 @@ def test_a_stage_prints_its_progress_to_a_log_at_intervals() -> None:
     out = io.StringIO()
     stages = Stages(Console(file=out, width=200), log_seconds=0.05)
     with stages.stage("features", 1000, lambda: 250):
-        time.sleep(0.4)
+        _wait(lambda: len(out.getvalue().splitlines()) >= 2)
     lines = out.getvalue().splitlines()
-    assert 2 <= len(lines) <= 9
     assert lines[0].startswith("features   250 of 1,000, ")
     assert "images/s" in lines[0]
     assert lines[0].endswith(" left")
-    assert stages.seconds["features"] >= 0.4
+    assert stages.seconds["features"] >= 0.1
 
 
 @pytest.mark.parametrize(
@@ -41,8 +40,7 @@ def test_a_stage_on_a_terminal_shows_a_bar(images: int, shown: str) -> None:
     out = io.StringIO()
     stages = Stages(Console(file=out, width=80, force_terminal=True))
     with stages.stage("features", images, lambda: 250_000):
-        time.sleep(0.6)
-    assert re.search(r"features.*━.*" + shown, out.getvalue())
+        _wait(lambda: re.search(r"features.*━.*" + shown, out.getvalue()))
 
 
 def test_a_stage_that_fails_is_not_reported_as_done() -> None:
@@ -74,6 +72,12 @@ def test_the_file_has_the_figures_and_can_be_read_back() -> None:
     assert progress == FEATURES
     assert timedelta(0) <= datetime.now(UTC) - written < timedelta(seconds=60)
     assert json.loads(StageProgress("plan").to_json())["seconds_left"] is None
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds. There is no time-out but pytest's, which a busy machine does not reach."""
+    while not condition():
+        time.sleep(0.01)
 
 
 class Run:
@@ -124,13 +128,11 @@ def test_a_write_that_hangs_blocks_neither_a_stage_nor_the_end() -> None:
         began.set()
         hung.wait()
 
-    start = time.monotonic()
     with stages.written(write):
         with stages.stage("features"):
-            assert began.wait(10)
+            began.wait()
         with stages.stage("pca"):
             pass
-    assert time.monotonic() - start < 10
     assert set(stages.seconds) == {"features", "pca"}
     hung.set()
 
@@ -147,7 +149,7 @@ def test_only_stages_after_the_claim_are_written_and_nothing_after_the_end() -> 
     with stages.written(written.append):
         assert stages_seen(lambda: time.sleep(0.5)) == []
         with stages.stage("features", 10, lambda: 3):
-            assert stages_seen(lambda: time.sleep(0.5)) == ["features"]
+            assert stages_seen(lambda: _wait(lambda: written)) == ["features"]
         with stages.stage("pca"):
             assert stages_seen(lambda: time.sleep(0.5)) == ["features"]
     threads = threading.active_count()
@@ -165,6 +167,5 @@ def test_progress_that_cannot_be_written_does_not_fail_the_run() -> None:
         raise PermissionError("access is denied")
 
     with stages.written(write), stages.stage("features"):
-        time.sleep(0.5)
-    assert tries
+        _wait(lambda: tries)
     assert "features" in stages.seconds

@@ -10,37 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_job import runs
+from spark_job import runs, tables
 from spark_job.errors import RunError, UserError
-from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.manifest import Counts, Manifest
 from spark_job.runs import RunFolder
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
-
-MANIFEST = Manifest(
-    run_id="one",
-    started="2026-11-22T05:00:00+00:00",
-    finished="2026-11-22T05:01:00+00:00",
-    input="photos",
-    output="results",
-    settings={"components": 0.95},
-    counts=Counts(found=10, computed=7, reused=2, rejected=1),
-    rejected={"truncated": 1},
-    labels={"Äpfel": 9},
-    model=ModelRecord("litert", "imagenet", "0" * 64, "1" * 64, "1: ..."),
-    pca=PcaRecord(3, 0.95, False, 0.88, None, 9),
-    seconds={"features": 1.5},
-    images_per_second=7.0,
-    versions={"spark": "3.5.8"},
-    reused_from=None,
-)
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def output(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "folder":
-        return open_store(str(tmp_path / "results"))
-    return open_store(f"{request.getfixturevalue('s3')}/results")
+from tests.example import MANIFEST
 
 
 def test_a_manifest_survives_a_round_trip_through_json() -> None:
@@ -68,6 +44,19 @@ def test_an_id_can_be_claimed_once(output: Store) -> None:
     with pytest.raises(UserError, match="The run one exists already"):
         RunFolder(output, "one").claim(MANIFEST.started, "1" * 64)
     RunFolder(output, "two").claim(MANIFEST.started, "1" * 64)
+
+
+def test_only_features_of_the_same_model_and_schema_are_reused(output: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(output, "one")
+    assert not folder.has_features_of("1" * 64)
+    folder.claim(MANIFEST.started, "1" * 64)
+    assert folder.has_features_of("1" * 64)
+    assert not folder.has_features_of("2" * 64)
+    monkeypatch.setattr(tables, "FEATURES_SCHEMA_VERSION", tables.FEATURES_SCHEMA_VERSION + 1)
+    assert not folder.has_features_of("1" * 64)
+    monkeypatch.undo()
+    output.write("runs/one/_started.json", b"damaged")
+    assert not folder.has_features_of("1" * 64)
 
 
 def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
@@ -159,7 +148,7 @@ def test_of_many_at_once_the_one_that_started_last_wins(output: Store) -> None:
 def test_processes_keep_out_of_each_others_way(tmp_path: Path) -> None:
     code = """
 import sys
-from tests.spark.test_runs import _manifest
+from tests.unit.test_runs import _manifest
 from spark_job.runs import RunFolder
 from spark_job.storage import open_store
 for minute in map(int, sys.argv[2:]):

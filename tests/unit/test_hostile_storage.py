@@ -1,0 +1,175 @@
+"""Reads, writes and listings on an S3 that throttles, breaks connections, loses objects and changes objects."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from spark_job.features import Photo, _read
+from spark_job.network.images import Reason, RejectedImageError
+from spark_job.network.limits import MAX_BYTES
+from spark_job.storage.base import UnavailableError
+from spark_job.storage.ranges import KeyRange
+from spark_job.storage.s3 import S3Store
+from tests.s3_stand_in import Fault, Object, StandIn, environment
+
+TRANSIENT = [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.CUT, Fault.SHORT, Fault.STUCK, Fault.SILENT]
+DATA = bytes(range(256)) * 2000
+OLD = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StandIn, str]]:
+    """A stand-in for S3, and its URL. The job's pauses and timeouts are shorter than usual."""
+    monkeypatch.setattr("spark_job.storage.s3._PAUSES", (0.01, 0.02, 0.04))
+    monkeypatch.setattr("spark_job.storage.s3._SILENT_SECONDS", 1)
+    s3 = StandIn()
+    with s3.serve() as url:
+        for name, value in environment(url).items():
+            monkeypatch.setenv(name, value)
+        yield s3, url
+
+
+@pytest.fixture
+def bucket(s3_here: tuple[StandIn, str]) -> tuple[StandIn, S3Store]:
+    return s3_here[0], S3Store("photos", "")
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_transient_fault_is_tried_again_and_counted(bucket: tuple[StandIn, S3Store], fault: Fault) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [fault, fault]
+    read = photos.read("a.jpg")
+    assert (read.data, read.retries, s3.requests["photos/a.jpg"]) == (DATA, 2, 3)
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_fault_that_stays_is_given_up_after_four_attempts(bucket: tuple[StandIn, S3Store], fault: Fault) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [fault] * 99
+    photo, content, retries = _read(photos, Photo("a.jpg", None, 7, OLD))
+    assert isinstance(content, RejectedImageError)
+    assert (content.reason, retries) == (Reason.UNAVAILABLE, 3)
+    assert "in 4 attempts" in content.detail
+    assert "\n" not in content.detail
+    assert s3.requests["photos/a.jpg"] == 4
+    assert (photo.size, photo.modified) == (7, OLD)  # as listed, because no read succeeded
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(Fault.LOST, "missing"), (Fault.DENIED, "denied"), (Fault.ARCHIVED, "archived")]
+)
+def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, S3Store], fault: Fault, reason: str) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [fault] * 99
+    _, content, retries = _read(photos, Photo("a.jpg", None, 7, OLD))
+    assert isinstance(content, RejectedImageError)
+    assert (content.reason, retries, s3.requests["photos/a.jpg"]) == (reason, 0, 1)
+
+
+def test_retries_end_at_a_time_limit(bucket: tuple[StandIn, S3Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    s3, photos = bucket
+    monkeypatch.setattr("spark_job.storage.s3._PATIENCE_SECONDS", 0.5)
+    s3.put("photos/a.jpg", DATA)
+    s3.faults["photos/a.jpg"] = [Fault.STUCK] * 99
+    with pytest.raises(UnavailableError):
+        photos.read("a.jpg")
+    assert s3.requests["photos/a.jpg"] == 1
+
+
+def test_a_slow_object_is_read(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", DATA)
+    s3.delay = 0.2
+    assert photos.read("a.jpg").data == DATA
+
+
+def test_what_is_recorded_is_what_was_read(bucket: tuple[StandIn, S3Store]) -> None:
+    """The listing shows 7 bytes; the object is replaced before it is read."""
+    s3, photos = bucket
+    s3.put("photos/a.jpg", b"1234567")
+    s3.changes["photos/a.jpg"] = Object(DATA, OLD)
+    photo, content, _ = _read(photos, Photo("a.jpg", "x", 7, datetime.now(UTC)))
+    assert content == DATA
+    assert (photo.size, photo.modified) == (len(DATA), OLD)
+
+
+def test_an_object_that_grew_is_not_fetched(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    s3.put("photos/a.jpg", bytes(MAX_BYTES + 1))
+    assert s3.objects["photos/a.jpg"].etag  # now, because it takes longer than the storage may be silent
+    _, content, _ = _read(photos, Photo("a.jpg", None, 7, OLD))
+    assert isinstance(content, RejectedImageError)
+    assert content.reason == Reason.TOO_LARGE
+
+
+def test_a_listing_survives_throttling(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(2500):
+        s3.put(f"photos/Apple/{number}.jpg", b"")
+    s3.faults["photos"] = [Fault.SLOW_DOWN, Fault.RESET]
+    assert photos.folders() == ["Apple"]
+    s3.faults["photos"] = [Fault.INTERNAL]
+    assert sum(batch.num_rows for batch in photos.listing("Apple")) == 2500
+
+
+def test_writes_are_repeated(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    s3.faults["photos/x"] = [Fault.SLOW_DOWN, Fault.RESET]
+    photos.write("x", b"1")
+    s3.faults["photos/x"] = [Fault.SLOW_DOWN]
+    photos.replace("x", b"2", photos.read("x"))
+    assert photos.read("x").data == b"2"
+
+
+def _paths(store: S3Store, part: KeyRange) -> list[str]:
+    return [path for page in store.list_part(part) for path in page.column("path").to_pylist()]
+
+
+ODD_NAMES = ["a//b", "/a", "..", "é", "🍐/🍐", "\x01", "line\nbreak", "a b+c%41", "\x7f", "\ufffd", "\U0010ffff", "<&>"]
+
+
+def test_the_parts_of_a_bucket_have_every_key_once(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    names = [f"{odd}{number:03d}" for odd in ODD_NAMES for number in range(400)]
+    for name in [*names, "marker/"]:
+        s3.put(f"photos/{name}", b"")
+    parts = sorted(photos.parts(8), key=lambda part: part.after)
+    found = [_paths(photos, part) for part in parts]
+    assert len(parts) > 8
+    assert [path for paths in found for path in paths] == sorted(names, key=str.encode)
+    assert max(map(len, found)) < len(names) / 4
+
+
+def test_parts_hold_although_objects_come_and_go(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(3_000):
+        s3.put(f"photos/{number:04d}", b"")
+    found = []
+    for turn, part in enumerate(photos.parts(8)):
+        s3.delete(f"photos/{turn * 100:04d}")
+        s3.put(f"photos/{turn * 100:04d}-new", b"")
+        found += _paths(photos, part)
+    assert len(found) == len(set(found))
+    assert {f"{number:04d}" for number in range(3_000) if number % 100} <= set(found)
+
+
+def test_few_keys_are_not_divided_however_many_folders_they_have(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(999):
+        s3.put(f"photos/{number % 300}/{number}", b"")
+    [part] = photos.parts(8)
+    assert len(_paths(photos, part)) == 999
+    assert s3.requests["photos"] == 2
+
+
+def test_many_small_folders_take_fewer_requests_than_folders(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    for number in range(20_000):
+        s3.put(f"photos/label {number // 20:04d}/{number}.jpg", b"")
+    parts = photos.parts(32)
+    assert sum(len(_paths(photos, part)) for part in parts) == 20_000
+    assert s3.requests["photos"] < 1_000 / 2
