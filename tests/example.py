@@ -1,4 +1,6 @@
-"""The manifest of a run, for tests that need one."""
+"""A manifest, and a command, for tests that need one."""
+
+import sys
 
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
 
@@ -19,3 +21,10 @@ MANIFEST = Manifest(
     versions={"spark": "3.5.8"},
     reused_from=None,
 )
+
+WITHOUT_SPARK = [
+    *(sys.executable, "-c"),
+    "import sys; sys.modules.update(dict.fromkeys(('pyspark', 'tensorflow', 'keras')));"
+    "from spark_job.__main__ import main; sys.exit(main())",
+]
+"""The command ``fruits``, which fails if it imports Spark or TensorFlow."""
