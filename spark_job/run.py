@@ -113,12 +113,17 @@ def _compute(spark: SparkSession, todo: Plan, task: FeatureTask, folder: RunFold
 def _check_rejected(reasons: Counter[str], found: int, allowed: float, folder: RunFolder) -> None:
     """Raise RunError if too many images were rejected. The table of rejected images stays, so that it can be read."""
     rejected = reasons.total()
-    if rejected > allowed * found or rejected == found:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-        raise RunError(
-            f"{rejected:,} of {found:,} images were rejected ({counts}), more than the allowed share of {allowed:g}. "
-            f"{folder.uri}/{runs.REJECTED} lists them. Fix the images, or allow more with --max-rejected."
-        )
+    if rejected <= allowed * found and rejected < found:
+        return
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    problem = f"{rejected:,} of {found:,} images were rejected ({counts})"
+    lists = f"{folder.uri}/{runs.REJECTED} lists them with the reasons."
+    if rejected == found:
+        raise RunError(f"{problem}, so there is nothing to publish. {lists}")
+    raise RunError(
+        f"{problem}, more than the allowed share of {allowed:g}. {lists} Fix the images, or allow more with "
+        "--max-rejected."
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@
 """
 
 import contextlib
+import errno
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,14 +91,19 @@ class RunFolder:
             "model_digest": model_digest,
             "features_schema": tables.FEATURES_SCHEMA_VERSION,
         }
+        path, data = f"{self.path}/{STARTED}", json.dumps(marker).encode()
         try:
-            self.output.create(f"{self.path}/{STARTED}", json.dumps(marker).encode())
+            self.output.create(path, data)
+            written = self.output.read(path).data
         except FileExistsError as error:
             raise UserError(
                 f"The run {self.run_id} exists already in {self.output.uri}. Give another --run-id, or none."
             ) from error
         except OSError as error:
-            raise UserError(f"The output {self.output.uri} cannot be written: {error}.") from error
+            kind = RunError if error.errno in (errno.ENOSPC, errno.EDQUOT) else UserError
+            raise kind(f"The output {self.output.uri} cannot be written: {error.strerror or error}.") from error
+        if written != data:
+            raise RunError(f"The output {self.output.uri} does not return what was written to it.")
 
     @property
     def started(self) -> str:

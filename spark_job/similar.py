@@ -85,7 +85,7 @@ def search(photo: str, run: str, weights: str | None = None, k: int = 5, network
         raise UserError(f"k is {k}. Give the number of photos to find, at least 1.")
     folder, manifest = runs.find(run)
     pixels = decode_photo(photo, network.side)
-    model = _load_model(weights or manifest.model.weights, network, manifest)
+    model = _load_model(weights, network, manifest)
     table = Table(folder.uri, runs.PCA)
     try:
         query = pipeline.load(folder, runs.MODEL).project(extractor(model)(pixels[np.newaxis]))[0]
@@ -112,7 +112,7 @@ def _read(photo: str) -> bytes:
     return open_store(folder or slash or ".").read(name, check_size).data
 
 
-def _load_model(weights: str, network: Network, manifest: Manifest) -> CompiledNetwork:
+def _load_model(weights: str | None, network: Network, manifest: Manifest) -> CompiledNetwork:
     """Return the model that made the run's features; UserError if it cannot be loaded or is another one."""
     made_by = manifest.model
     if made_by.preprocessing != network.preprocessing:
@@ -120,10 +120,18 @@ def _load_model(weights: str, network: Network, manifest: Manifest) -> CompiledN
             f"Another version of this program made the run {manifest.run_id}, and it prepared photos differently "
             f"({made_by.preprocessing}). Run again with this version."
         )
-    model = load(weights, made_by.engine, network)
+    try:
+        model = load(weights or made_by.weights, made_by.engine, network)
+    except UserError as error:
+        if weights:
+            raise
+        raise UserError(
+            f"The run {manifest.run_id} was made with the weights {made_by.weights}, and they are not here ({error}) "
+            "Give the place of these weights, or of the model compiled from them, with --weights."
+        ) from error
     if model.digest != made_by.digest:
         raise UserError(
-            f"The model {weights} is not the one that made the run {manifest.run_id} "
+            f"The model {weights or made_by.weights} is not the one that made the run {manifest.run_id} "
             f"({made_by.weights} on {made_by.engine}). Give the weights of that run with --weights."
         )
     return model

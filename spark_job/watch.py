@@ -44,10 +44,13 @@ class Patience:
     standing
         Without a finished image. The driver learns of a task's images when the task ends, and a task of 4,000 photos
         of 12 megapixels takes 2.5 minutes of a core.
+    unreadable
+        Without anything that could be read of the run. Then the watch ends.
     """
 
     silent: float = 180.0
     standing: float = 300.0
+    unreadable: float = 300.0
 
 
 @dataclass
@@ -172,16 +175,27 @@ def watch(
     UserError
         If the output cannot be read.
     """
-    watched = Watched(patience or Patience())
+    patience = patience or Patience()
+    watched = Watched(patience)
     said: set[str] = set()
+    last_read, is_unreadable = time.monotonic(), False
     _print(console, f"{'run':<10} {folder.run_id}")
     with show(console, watched.now):
         while True:
             try:
                 manifest = _look(folder, watched)
-                warning = watched.warning()
+                warning, last_read = watched.warning(), time.monotonic()
             except ConnectionError as error:  # a laptop that slept may get its connection back
-                manifest, warning = None, f"{error}. Trying again."
+                if (silence := time.monotonic() - last_read) >= patience.unreadable:
+                    raise RunError(
+                        f"Nothing could be read for {duration(silence)}: {error}. The run is not affected."
+                    ) from error
+                manifest = warning = None
+                if not is_unreadable:
+                    _print(console, f"{error}. Trying again.")
+                is_unreadable = True
+            else:
+                is_unreadable = False
             for stage, seconds in (manifest.seconds if manifest else watched.now().finished).items():
                 if stage not in said:
                     show_finished(console, stage, seconds)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from spark_job.errors import UserError
 from spark_job.storage.base import Removed, Stored, accept_any, listings
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -24,7 +25,10 @@ class LocalStore:
     """A local folder."""
 
     def __init__(self, path: str) -> None:
-        self._root = Path(path).resolve()
+        try:
+            self._root = Path(path).resolve()
+        except FileNotFoundError:
+            raise UserError(f"{path} is in the working folder, which is gone. Give an absolute path.") from None
         self.uri = str(self._root)
 
     def folders(self, below: str = "") -> list[str]:
@@ -56,6 +60,8 @@ class LocalStore:
                 ordered = sorted(entries, key=lambda entry: entry.name)
         except FileNotFoundError:  # another process removed it
             return
+        except PermissionError:  # its photos would be lost silently
+            raise UserError(f"The folder {folder} may not be listed. Allow it, or give an input without it.") from None
         for entry in ordered:
             if not _is_folder(entry):
                 with contextlib.suppress(FileNotFoundError):
@@ -86,8 +92,8 @@ class LocalStore:
         self._place(path, data, os.replace)
 
     def create(self, path: str, data: bytes) -> None:
-        """Write a file under another name, then link it to its own name; a link never replaces a file."""
-        self._place(path, data, os.link)
+        """Write a file under another name, then give it its own name unless it is taken."""
+        self._place(path, data, _link)
 
     def replace(self, path: str, data: bytes, seen: Stored) -> None:
         """Replace a file under a lock, if its content is still the one that was read."""
@@ -110,15 +116,29 @@ class LocalStore:
 
     def _place(self, path: str, data: bytes, place: Callable[[str, Path], None]) -> None:
         target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(draft).chmod(0o644)
-            place(draft, target)
-        finally:
-            Path(draft).unlink(missing_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                Path(draft).chmod(0o644)
+                place(draft, target)
+            finally:
+                Path(draft).unlink(missing_ok=True)
+        except OSError as error:  # that of a full disk does not name the file
+            raise OSError(error.errno, error.strerror, str(target)) from None
+
+
+def _link(draft: str, target: Path) -> None:
+    """Give a file its name. A link never replaces a file."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise
+    except OSError:  # exFAT and some network folders have no links, but can take a name once
+        target.touch(exist_ok=False)
+        Path(draft).replace(target)
 
 
 def _time(stat: os.stat_result) -> datetime:

@@ -155,6 +155,10 @@ def test_other_mistakes_are_refused(published: Published, model: CompiledNetwork
     other.write_bytes(dataclasses.replace(model, payload=model.payload + b"\0").to_bytes())
     with pytest.raises(UserError, match=r"other.zip is not the one that made the run .* \(random on litert\)"):
         similar.search(photo, str(published.output), str(other))
+    moved = dataclasses.replace(published.manifest.model, weights="gone/net.h5")
+    (tmp_path / "manifest.json").write_text(dataclasses.replace(published.manifest, model=moved).to_json())
+    with pytest.raises(UserError, match=r"the weights gone/net.h5, and they are not here .* with --weights"):
+        similar.search(photo, str(tmp_path))
     older = dataclasses.replace(published.manifest.model, preprocessing="0: as it was")
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "manifest.json").write_text(dataclasses.replace(published.manifest, model=older).to_json())

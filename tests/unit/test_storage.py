@@ -1,5 +1,6 @@
 """A folder and a bucket must behave alike, so most of these tests run on both."""
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -176,3 +177,41 @@ def test_a_file_that_disappears_during_a_listing_is_not_listed(tmp_path: Path, m
 
     monkeypatch.setattr("spark_job.storage.local._is_folder", lambda found: found.name == "a.jpg" and gone(found))
     assert _paths(open_store(str(tmp_path)), None) == ["b.jpg"]
+
+
+def test_a_file_is_created_once_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = open_store(str(tmp_path))
+    store.create("a/b", b"first")
+    with pytest.raises(FileExistsError):
+        store.create("a/b", b"second")
+    assert store.read("a/b").data == b"first"
+    assert [file.name for file in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_a_full_disk_is_named_and_keeps_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/a/b'"):
+        open_store(str(tmp_path)).write("a/b", b"x")
+    assert not list((tmp_path / "a").iterdir())
+
+
+def test_a_folder_that_may_not_be_listed_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "photos" / "lost+found"
+    closed.mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if Path(folder) == closed:  # the user of the tests may be root
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"The folder .*/photos/lost\+found may not be listed"):
+        list(open_store(str(tmp_path)).listing("photos"))

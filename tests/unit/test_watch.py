@@ -23,6 +23,7 @@ from spark_job.progress import StageProgress
 from spark_job.runs import RunFolder
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
+from spark_job.storage.local import LocalStore
 from spark_job.watch import Patience, Watched, choose, idle, watch
 from tests.example import MANIFEST, WITHOUT_SPARK
 from tests.s3_stand_in import StandIn, environment
@@ -166,7 +167,7 @@ def test_an_output_without_runs_is_an_error(output: Store) -> None:
 def test_an_output_that_does_not_exist_is_an_error(tmp_path: Path, s3: str) -> None:
     (tmp_path / "file").touch()
     for uri in (str(tmp_path / "none"), str(tmp_path / "file"), f"{s3}-none/results"):
-        with pytest.raises(UserError, match="There is no output"):
+        with pytest.raises(UserError, match=r"There is no output|the bucket does not exist"):
             choose(open_store(uri), "one")
 
 
@@ -259,6 +260,17 @@ def test_a_lost_connection_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatc
             _wait(lambda: "1 of 10" in out.getvalue())
             folder.publish(MANIFEST, "")
             assert result.result() == MANIFEST
+
+
+def test_a_watch_that_can_read_nothing_ends_and_says_so_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError("s3://results does not answer")
+
+    monkeypatch.setattr(LocalStore, "read", fail)
+    console, out = _terminal()
+    with pytest.raises(RunError, match=r"Nothing could be read for .*: s3://results does not answer\. The run is not"):
+        watch(RunFolder(open_store(str(tmp_path)), "one"), console, Patience(unreadable=0.2), read_seconds=SOON)
+    assert out.getvalue().count("s3://results does not answer. Trying again.") == 1
 
 
 def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":
