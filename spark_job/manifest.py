@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,6 +22,11 @@ class Counts:
     def add_up(self) -> bool:
         """Whether the outcomes account for every image."""
         return self.found == self.computed + self.reused + self.rejected
+
+
+def describe(counts: Mapping[str, int]) -> str:
+    """Return counts in words, such as ``9 .heic, 1 hidden``."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class Manifest:
 
     Times are UTC, in ISO 8601. ``seconds`` is by stage, in the order of the stages. ``retries`` counts the reads of
     photos that had to be repeated. ``reused`` is the number of reused photos by the run that they came from, and
-    ``reused_from`` is the run that gave most of them.
+    ``reused_from`` is the run that gave most of them. ``left_out`` is the number of files that look like photos but are
+    none of the run: by ending, and ``hidden``.
     """
 
     run_id: str
@@ -93,6 +100,7 @@ class Manifest:
     reused_from: str | None
     retries: int = 0
     reused: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

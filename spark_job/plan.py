@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.accumulators import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_job import tables
+from spark_job.accumulators import Union
 from spark_job.errors import UserError
-from spark_job.network.images import SUFFIXES
+from spark_job.manifest import describe
+from spark_job.network.images import OTHER_SUFFIXES, SUFFIXES
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.tables import PHOTOS_SCHEMA, PLAN_SCHEMA, SOURCE_SCHEMA, Table
@@ -30,12 +33,22 @@ IDENTITY = ["path", "size", "modified"]
 KNOWN_SCHEMA = pa.schema([*(PHOTOS_SCHEMA.field(name) for name in IDENTITY), *SOURCE_SCHEMA])
 """A photo that an earlier run has computed, and the source of its features."""
 
+LeftOut = Accumulator[dict[int, "Counter[str]"]]
+"""What the tasks of a listing left out, by task."""
+
 _COUNTS_SCHEMA = pa.schema([("name", pa.string()), ("run_id", pa.string()), ("images", pa.int64())])
 _PARTS_PER_CORE = (
     3  # fewer than there may be tasks, because a store may return more parts, and single ones balance best
 )
 _STRIDE = 8
 _IMAGE = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
+_OTHER = f"(?i)(?P<ending>{'|'.join(map(re.escape, OTHER_SUFFIXES))})$"
+_HIDDEN = r"(?i)(^|/)(\.+[^./]|__MACOSX/|@eaDir/|#recycle/|\$RECYCLE\.BIN/)"
+"""Names that begin with a dot, and folders in which Macs, NAS and Windows keep files for themselves."""
+
+HIDDEN = "hidden"
+"""The key of hidden photos in the counts of what was left out; the other keys are endings."""
+
 _LABEL = r"(?s)(?:^|/)(?P<label>[^/]+)/[^/]*$"
 
 
@@ -65,10 +78,13 @@ class Plan:
         The images (PLAN_SCHEMA).
     files
         What the files of the table contain.
+    left_out
+        The number of files that look like photos but are none of the run: hidden ones, and others by ending.
     """
 
     table: Table
     files: list[PlanFile]
+    left_out: Counter[str]
 
     @property
     def to_compute(self) -> int:
@@ -142,24 +158,47 @@ def _parts(store: Store, count: int) -> list[Any]:
         raise UserError(f"The input {store.uri} cannot be listed: {error}.") from error
 
 
-def list_images(spark: SparkSession, store: Store) -> DataFrame:
+def list_images(spark: SparkSession, store: Store, left_out: LeftOut | None = None) -> DataFrame:
     """Return the images below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
-    parts = _parts(store, _PARTS_PER_CORE * spark.sparkContext.defaultParallelism)
-    return tables.frame(spark, parts, partial(_list, store.uri), PHOTOS_SCHEMA)
+    read = partial(_list, store.uri, left_out or _left_out(spark))
+    return tables.frame(spark, _shared(spark, store), read, PHOTOS_SCHEMA)
 
 
-def _list(uri: str, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
-    """Yield the images in parts of a store."""
-    store = open_store(uri)
+def _shared(spark: SparkSession, store: Store) -> list[Any]:
+    return _parts(store, _PARTS_PER_CORE * spark.sparkContext.defaultParallelism)
+
+
+def _left_out(spark: SparkSession) -> LeftOut:
+    return spark.sparkContext.accumulator({}, Union())
+
+
+def _list(uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+    """Yield the images in parts of a store, and count the files that look like photos but are left out."""
+    store, counts = open_store(uri), Counter[str]()
     for part in parts:
-        yield from map(_images, store.list_part(part))
+        for listed in store.list_part(part):
+            yield _images(listed)
+            counts += count_left_out(listed)
+    left_out.add({tables.task_number(): counts})
 
 
 def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
     """Return the images of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
-    chosen = listed.filter(pc.match_substring_regex(listed.column("path"), _IMAGE))
+    path = listed.column("path")
+    is_hidden = pc.match_substring_regex(path, _HIDDEN)
+    chosen = listed.filter(pc.and_not(pc.match_substring_regex(path, _IMAGE), is_hidden))
     labels = pc.struct_field(pc.extract_regex(chosen.column("path"), _LABEL), "label")
     return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS_SCHEMA)
+
+
+def count_left_out(listed: pa.RecordBatch) -> "Counter[str]":
+    """Return the number of hidden photos of a listing, and of images that the job does not read, by ending."""
+    path = listed.column("path")
+    is_hidden = pc.match_substring_regex(path, _HIDDEN)
+    hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _IMAGE), is_hidden)).as_py() or 0
+    others = pc.struct_field(pc.extract_regex(path.filter(pc.invert(is_hidden)), _OTHER), "ending")
+    endings = Counter(pc.utf8_lower(others).drop_null().to_pylist())
+    return endings + Counter({HIDDEN: hidden})  # without endings that do not occur
 
 
 def label_of(path: str) -> str | None:
@@ -186,20 +225,24 @@ def make(spark: SparkSession, store: Store, known: DataFrame | None, table: Tabl
     UserError
         If there is no image, or the input cannot be listed.
     """
+    left_out = _left_out(spark)
     if known is None:  # the tasks that list also write, so the list does not pass through Spark
-        parts = _parts(store, _PARTS_PER_CORE * spark.sparkContext.defaultParallelism)
-        counted = tables.frame(spark, parts, partial(_list_and_write, table, store.uri), _COUNTS_SCHEMA)
+        read = partial(_list_and_write, table, store.uri, left_out)
+        counted = tables.frame(spark, _shared(spark, store), read, _COUNTS_SCHEMA)
     else:
-        photos = list_images(spark, store).join(_once(known), IDENTITY, "left").select(*PLAN_SCHEMA.names)
+        photos = list_images(spark, store, left_out).join(_once(known), IDENTITY, "left").select(*PLAN_SCHEMA.names)
         counted = photos.mapInArrow(partial(_write, table), from_arrow_schema(_COUNTS_SCHEMA))
     counts: dict[str, Counter[str | None]] = {}
     for name, run_id, images in counted.collect():
         counts.setdefault(name, Counter())[run_id] = images
+    omitted = sum(left_out.value.values(), Counter[str]())
     if not counts:
+        others = f" These are left out: {describe(omitted)}." if omitted else ""
         raise UserError(
             f"There is no image in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
+            + others
         )
-    return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)])
+    return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)], omitted)
 
 
 def _once(known: DataFrame) -> DataFrame:
@@ -212,8 +255,8 @@ def _plan_file(name: str, images: Counter[str | None]) -> PlanFile:
     return PlanFile(name, images[None], Counter({run_id: count for run_id, count in images.items() if run_id}))
 
 
-def _list_and_write(table: Table, uri: str, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
-    return _write(table, map(_without_source, _list(uri, parts)))
+def _list_and_write(table: Table, uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+    return _write(table, map(_without_source, _list(uri, left_out, parts)))
 
 
 def _without_source(photos: pa.RecordBatch) -> pa.RecordBatch:

@@ -7,10 +7,11 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.accumulators import Accumulator, AccumulatorParam
+from pyspark.accumulators import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_job import runs, tables
+from spark_job.accumulators import Union
 from spark_job.features import images_per_task
 from spark_job.plan import IDENTITY, KNOWN_SCHEMA, Plan
 from spark_job.runs import EarlierFile, RunFolder
@@ -37,19 +38,9 @@ class Earlier:
     damaged: "Accumulator[dict[EarlierFile, str]]"
 
 
-class _Union(AccumulatorParam[dict[EarlierFile, str]]):
-    """Adds dictionaries. A task that runs twice adds the same again."""
-
-    def zero(self, value: dict[EarlierFile, str]) -> dict[EarlierFile, str]:  # noqa: ARG002 - Spark passes it
-        return {}
-
-    def addInPlace(self, value1: dict[EarlierFile, str], value2: dict[EarlierFile, str]) -> dict[EarlierFile, str]:  # noqa: N802 - Spark's name
-        return value1 | value2
-
-
 def find(spark: SparkSession, output: str, files: Sequence[EarlierFile]) -> Earlier:
     """Return the photos in files of earlier runs of an output. A damaged file counts as if it did not exist."""
-    damaged = spark.sparkContext.accumulator({}, _Union())
+    damaged: Accumulator[dict[EarlierFile, str]] = spark.sparkContext.accumulator({}, Union())
     return Earlier(tables.frame(spark, files, partial(_known, output, damaged), KNOWN_SCHEMA), damaged)
 
 

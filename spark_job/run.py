@@ -83,6 +83,7 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
             reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
             reused=todo.reused_from,
             retries=task.retries.value,
+            left_out=dict(todo.left_out.most_common()),
         )
         ratios = reduced.fitted.explained_variance_ratio.tolist()
         folder.publish(manifest, page.render(manifest, ratios, reduced.points, rejections.examples))

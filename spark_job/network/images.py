@@ -13,8 +13,15 @@ from spark_job.network.geometry import NewSize, resized, upright
 from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, LimitError, check_chunks, in_one_scan
 from spark_job.network.transparency import on_white
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 """The endings of file names, in lower case, that make an object an image of the input."""
+
+OTHER_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jif", ".jfi", ".pjpeg", ".pjp", ".apng"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".ico", ".svg", ".psd", ".tga"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+)
+"""The endings of images that the job does not read. A run says how many it left out."""
 
 DECODING = "3: upright, sRGB, white behind transparency, bicubic"
 """How photos are decoded. Increment the version whenever decoding changes, so that features are computed again."""

@@ -6,7 +6,7 @@ Python computes where things go; the template ``report.html.j2`` draws them.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from spark_job.manifest import Manifest
+from spark_job.manifest import Manifest, describe
 from spark_job.report.drawing import bars, stages
 from spark_job.report.map import Point, photo_map
 from spark_job.report.template import render_template
@@ -52,6 +52,7 @@ def render(
         stages=stages(manifest.seconds),
         reasons=bars(manifest.rejected),
         rejected=rejected,
+        left_out=describe(manifest.left_out),
         chance=accuracy_by_chance(images),
         run_path=f"{manifest.output.rstrip('/')}/{RUNS}/{manifest.run_id}",
     )

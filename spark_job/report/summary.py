@@ -1,6 +1,6 @@
 """The summary that a run prints on the terminal."""
 
-from spark_job.manifest import Manifest
+from spark_job.manifest import Manifest, describe
 from spark_job.report.text import duration
 from spark_job.runs import REPORT, RUNS
 
@@ -20,7 +20,9 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     if manifest.reused:
         lines["reused"] = ", ".join(f"{count:,} from {run_id}" for run_id, count in manifest.reused.items())
     if manifest.rejected:
-        lines["rejected"] = ", ".join(f"{count:,} {reason}" for reason, count in manifest.rejected.items())
+        lines["rejected"] = describe(manifest.rejected)
+    if manifest.left_out:
+        lines["left out"] = describe(manifest.left_out)
     if manifest.retries:
         lines["retries"] = f"{manifest.retries:,} reads were repeated"
     lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"

@@ -140,7 +140,7 @@ _FILES = st.lists(st.integers(0, 30)).map(
 
 @given(_FILES, st.integers(1, 40))
 def test_every_image_to_compute_is_in_one_task(files: list[PlanFile], size: int) -> None:
-    tasks = Plan(Table("", ""), files).split(size)
+    tasks = Plan(Table("", ""), files, Counter()).split(size)
     rows = [(name, row) for slices in tasks for name, start, stop in slices for row in range(start, stop)]
     assert sorted(rows) == sorted((file.name, row) for file in files for row in range(file.to_compute))
     sizes = sorted((sum(stop - start for _, start, stop in slices) for slices in tasks), reverse=True)
@@ -149,7 +149,7 @@ def test_every_image_to_compute_is_in_one_task(files: list[PlanFile], size: int)
 
 
 def test_tasks_that_run_together_read_distant_parts_of_the_plan() -> None:
-    tasks = Plan(Table("", ""), [PlanFile("file", 64, Counter())]).split(1)
+    tasks = Plan(Table("", ""), [PlanFile("file", 64, Counter())], Counter()).split(1)
     assert [slices[0].start for slices in tasks[:9]] == [0, 8, 16, 24, 32, 40, 48, 56, 1]
 
 
@@ -163,11 +163,48 @@ def test_a_long_list_becomes_several_files(spark: SparkSession, tmp_path: Path) 
     assert {path for paths in tasks for path in paths} == names
 
 
+LEFT_OUT = [
+    "Apple/IMG_1.HEIC",
+    "Apple/IMG_2.heic",
+    "Pear/scan.tif",
+    "Apple/.ipynb_checkpoints/1-checkpoint.jpg",
+    "__MACOSX/Apple/._1.jpg",
+    "Apple/._1.jpg",
+    "@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg",
+    ".Trash/1.heic",
+]
+
+
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+def test_hidden_photos_and_other_images_are_left_out_and_counted(
+    spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest, where: str
+) -> None:
+    store = open_store(str(tmp_path / "in") if where == "folder" else f"{request.getfixturevalue('s3')}/in")
+    for name in [*LEFT_OUT, "Apple/1.jpg", "Apple/2.JFIF", "Pear/3.jpe", "Pear/notes.txt"]:
+        store.write(name, b"x")
+    known = _of_run(plan.list_images(spark, store).filter("path = 'Apple/1.jpg'"), "first")
+    for number, earlier in enumerate((None, known)):
+        made = plan.make(spark, store, earlier, Table(str(tmp_path), f"_plan-{number}"))
+        assert made.found == 3
+        assert made.left_out == {".heic": 2, ".tif": 1, plan.HIDDEN: 4}
+
+
+def test_an_input_with_other_images_only_says_so(spark: SparkSession, tmp_path: Path) -> None:
+    _fill(tmp_path / "in", ["Apple/1.heic", "Apple/2.heic", "Apple/.3.jpg"])
+    with pytest.raises(UserError, match=r"left out: 2 \.heic, 1 hidden\.$"):
+        plan.make(spark, open_store(str(tmp_path / "in")), None, Table(str(tmp_path), "_plan"))
+
+
 @given(st.text(st.sampled_from("a/.jpgJPG é\n\\"), max_size=20))
 def test_images_and_labels_are_found_as_python_would(path: str) -> None:
     listed = pa.record_batch(
         [[path], [1], pa.array([0], LISTING_SCHEMA.field("modified").type)], names=LISTING_SCHEMA.names
     )
-    expected = [(path, plan.label_of(path))] if path.lower().endswith(SUFFIXES) else []
+    is_hidden = any(name.lstrip(".") and name.startswith(".") for name in path.split("/"))
+    is_photo = path.lower().endswith(SUFFIXES)
+    expected = [(path, plan.label_of(path))] if is_photo and not is_hidden else []
+    assert plan.count_left_out(listed.cast(LISTING_SCHEMA)) == Counter(
+        {plan.HIDDEN: 1} if is_photo and is_hidden else {}
+    )
     found = plan._images(listed.cast(LISTING_SCHEMA))
     assert list(zip(*(found.column(name).to_pylist() for name in ("path", "label")), strict=True)) == expected
