@@ -19,8 +19,9 @@ from spark_job.network import weights
 from spark_job.network.model import CompiledNetwork
 from tests import s3_stand_in
 
-hypothesis.settings.register_profile("fruits", deadline=None)  # a busy machine must not fail a test
-hypothesis.settings.load_profile("fruits")
+for profile, examples in (("few", 20), ("many", 100)):  # make test and make test-all choose one
+    hypothesis.settings.register_profile(profile, max_examples=examples, deadline=None)  # a busy machine fails no test
+hypothesis.settings.load_profile("many")
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -39,8 +39,6 @@ class Fault:
         The state of the cluster in which a person stops the execution.
     hours
         How many hours pass before something ends the cluster.
-    within
-        The number of seconds after the execution within which the cluster must end.
     """
 
     what: str
@@ -51,7 +49,6 @@ class Fault:
     given: Any = field(default_factory=lambda: FEW)
     stop_when: str = ""
     hours: float = 0
-    within: float = 15
 
 
 @contextlib.contextmanager

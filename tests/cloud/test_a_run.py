@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,24 +15,9 @@ import pytest
 from tests.cloud.conftest import SETTINGS
 from tests.cloud.deployed import Deployed, Execution
 from tests.conftest import DATA
-from tests.local_aws import cdk, emulator, jars
-from tests.local_aws.emulator import LocalAws
-from tests.local_aws.plugin import on_yarn
-from tests.local_aws.yarn import EMR_DEFAULTS, HADOOP, OF_YARN, SCALED
+from tests.local_aws import cdk, emulator
 
 _ADDED, _DELETED = "photos/Quince/1.jpg", "photos/Banana/00.jpg"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def yarn(aws: LocalAws) -> Iterator[None]:
-    """Let the steps run on a real YARN."""
-    try:
-        jars.fetch(*jars.YARN, *jars.S3A)
-    except jars.JarsUnavailableError as error:
-        pytest.skip(str(error))
-    aws.control("faults", {"spark": "yarn"})
-    yield
-    aws.control("faults", {})
 
 
 @pytest.fixture(scope="module")
@@ -126,32 +110,6 @@ def test_the_run_can_be_watched(dev: Deployed) -> None:
 
 
 @pytest.mark.usefixtures("first")
-def test_the_step_gets_what_the_state_machine_sent_and_little_else(dev: Deployed) -> None:
-    """Only memory and cores are smaller. YARN's own variables come from `launch_container.sh`, as on EMR."""
-    description = dev.aws.client("stepfunctions").describe_state_machine(stateMachineArn=dev.machine)
-    create = json.loads(description["definition"])["States"]["Create cluster"]["Arguments"]
-    sent = {one["Classification"]: one["Properties"] for one in create["Configurations"]}
-    given = json.loads((dev.aws.folder / "steps" / "first.json").read_text())
-    assert set(sent) == {"core-site", "spark-defaults", "yarn-site"}
-    for file, properties in sent.items():
-        assert given["files"][file] == given["files"][file] | properties | (SCALED if file == "spark-defaults" else {})
-    assert set(given["files"]["core-site"]) - set(sent["core-site"]) <= {*on_yarn.ADDED_SETTINGS, *HADOOP}
-    assert set(given["files"]["spark-defaults"]) - set(sent["spark-defaults"]) <= set(EMR_DEFAULTS)
-    application_master = "spark.yarn.appMasterEnv."
-    variables = {
-        name.removeprefix(application_master): value
-        for name, value in sent["spark-defaults"].items()
-        if name.startswith(application_master)
-    }
-    python_path = given["environment"].pop("PYTHONPATH").split(":")
-    assert ":".join(python_path[:2]) == variables.pop("PYTHONPATH")  # Spark appends pyspark
-    assert given["environment"] == given["environment"] | variables
-    assert set(given["environment"]) - set(variables) - OF_YARN <= set(on_yarn.ADDED_VARIABLES)
-    added = [*on_yarn.ADDED_VARIABLES, *on_yarn.ADDED_SETTINGS]
-    assert not [name for name in added if "region" in name.lower()]
-
-
-@pytest.mark.usefixtures("first")
 def test_no_cluster_is_left(dev: Deployed) -> None:
     assert dev.clusters() == []
 
@@ -166,6 +124,7 @@ def test_the_job_used_only_its_own_environment(dev: Deployed) -> None:
     assert b"No module named 'numpy'" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("first")
 def test_a_redeploy_with_other_settings_keeps_the_data(dev: Deployed) -> None:
     before = {bucket: dev.keys(bucket) for bucket in (dev.data, dev.results)}
@@ -190,12 +149,6 @@ def test_a_second_run_computes_new_photos_and_drops_deleted_ones(
     paths = {f"photos/{row['path']}" for name in ("features", "pca") for row in table(dev, "second", name)}
     assert _ADDED in paths
     assert _DELETED not in paths
-
-
-def test_the_driver_is_not_on_a_spot_node(dev: Deployed) -> None:
-    """Every node has a label here, so a driver that asked for none would find no node."""
-    given = json.loads((dev.aws.folder / "steps" / "second.json").read_text())
-    assert given["driver_market"] == "ON_DEMAND"
 
 
 def test_nobody_can_read_photos_without_tls(dev: Deployed) -> None:

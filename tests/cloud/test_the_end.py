@@ -18,6 +18,7 @@ from tests.local_aws import cdk
 from tests.local_aws.emulator import LocalAws
 
 
+@pytest.mark.slow
 def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path, destroy_rows: list[tuple[str, str]]) -> None:
     cdk.deploy(aws, stage="prod")
     prod = Deployed.find(aws, "fruits-prod")
@@ -109,7 +110,12 @@ def test_every_hour_the_endpoint_of_emr_is_removed(stage: Deployed) -> None:
 
 @pytest.mark.parametrize(
     "arrange",
-    [seconds_after_a_run, while_a_cluster_starts, during_the_job, with_endpoints_and_a_security_group_of_others],
+    [
+        pytest.param(seconds_after_a_run, marks=pytest.mark.slow),
+        pytest.param(while_a_cluster_starts, marks=pytest.mark.slow),
+        during_the_job,
+        pytest.param(with_endpoints_and_a_security_group_of_others, marks=pytest.mark.slow),
+    ],
     ids=lambda arrange: arrange.__name__,
 )
 def test_destroying_leaves_nothing(

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,12 @@ def test_a_run_is_charged_for_at_least_one_minute() -> None:
     assert costs.estimate(at_once, 1, 90).machines == pytest.approx(1.0)
 
 
-def test_every_price_names_its_source() -> None:
-    for price in costs.PRICES.values():
-        assert price.known > 0
-        assert price.source in costs.price_table()
-        assert price.read in costs.price_table()
+@pytest.mark.parametrize("name", costs.PRICES)
+def test_every_price_is_positive_and_has_a_source_and_a_date(name: str) -> None:
+    price = costs.PRICES[name]
+    assert price.known > 0
+    assert price.source
+    assert date.fromisoformat(price.read)
 
 
 def test_the_command_accepts_other_numbers() -> None:
