@@ -18,7 +18,6 @@ def check_account(aws: LocalAws, *settings: str) -> tuple[int, dict[str, str]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     assert not done.stderr
     lines = re.findall(r"^([✓✗!?]) (.{15})  (.+)$", done.stdout, re.MULTILINE)

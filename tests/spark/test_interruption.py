@@ -29,7 +29,7 @@ def _interrupt(
             time.sleep(0.01)
         started = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate()
     assert not list(temporary.iterdir())
     assert not [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert "Traceback" not in said
