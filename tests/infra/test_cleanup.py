@@ -512,9 +512,10 @@ def test_a_cluster_that_cannot_be_terminated_fails_the_function_which_lambda_run
 
 
 def test_every_hour_it_ends_clusters_older_than_the_longest_run_and_raises_the_alarm(aws: Aws) -> None:
-    old = [(f"{STACK}-old", "RUNNING"), ("fruits-devil-old", "RUNNING")]
-    aws.expect("emr", "list_clusters", None, listed((f"{STACK}-young", "RUNNING"), hours=6.7, Marker="next"))
-    aws.expect("emr", "list_clusters", None, listed(*old, hours=6.8))
+    longest = int(ENVIRONMENT["LONGEST_RUN_SECONDS"]) / 3600
+    young, old = [(f"{STACK}-young", "RUNNING")], [(f"{STACK}-old", "RUNNING"), ("fruits-devil-old", "RUNNING")]
+    aws.expect("emr", "list_clusters", None, listed(*young, hours=longest - 0.1, Marker="next"))
+    aws.expect("emr", "list_clusters", None, listed(*old, hours=longest + 0.1))
     for name in (f"{STACK}-young", f"{STACK}-old"):
         aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
     aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{STACK}-old"]}, {})
