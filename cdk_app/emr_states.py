@@ -16,7 +16,6 @@ from constructs import Construct
 
 from cdk_app import nag
 from cdk_app.emr_cluster import RELEASE, EmrCluster
-from cdk_app.state_machine import minutes
 
 
 def create_cluster(
@@ -126,6 +125,11 @@ def allow_describing_clusters(role: iam.Role) -> None:
 def allow_listing_clusters(role: iam.Role) -> None:
     """Allow `role` to list the clusters of the region."""
     _allow(role, ["elasticmapreduce:ListClusters"], "*", {"aws:RequestedRegion": cdk.Stack.of(role).region})
+
+
+def minutes(count: int) -> sfn.Timeout:
+    """Return a time-out of `count` minutes."""
+    return sfn.Timeout.duration(cdk.Duration.minutes(count))
 
 
 def _clusters(stack: cdk.Stack) -> str:
