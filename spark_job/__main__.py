@@ -21,13 +21,12 @@ def main() -> int:
     from spark_job.log import Log
 
     try:
-        with interruption.scratch() as folder:
-            code = cli.main(log=Log(folder))
-            interruption.ending.acquire()  # an interruption that has begun does not let go of it, and exits
-            return code
+        code = cli.main(log=Log(interruption.scratch()))
+        interruption.ending.acquire()  # an interruption that has begun does not let go of it, and exits
     except KeyboardInterrupt:  # from Spark's own handler, which it has for a moment while it starts
         threading.Event().wait()
         raise
+    return code
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A thread does it. Python would run a handler in the main thread, which may be bu
 exception from a handler can arise anywhere, even while Spark answers or another exception is handled.
 """
 
+import atexit
 import os
 import shutil
 import signal
@@ -66,14 +67,14 @@ def scope(on_interrupt: OnInterrupt) -> Iterator[None]:
         _scopes.remove(on_interrupt)
 
 
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """Yield the folder for all temporary files of this command, and of Spark and Java. Remove it at the end."""
+def scratch() -> Path:
+    """Return the folder for all temporary files of this command, of Spark and of Java. It is removed at the end."""
     global _scratch  # noqa: PLW0603 - a process has one
-    with tempfile.TemporaryDirectory(prefix="fruits-", ignore_cleanup_errors=True) as folder:
-        _scratch = Path(folder)
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
-        yield _scratch
+    folder = tempfile.mkdtemp(prefix="fruits-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after what libraries register, which comes later
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    _scratch = Path(folder)
+    return _scratch
 
 
 def _end(receiving: int, standard_error: int, this: "Process") -> None:

@@ -142,6 +142,8 @@ def plain_errors(uri: str, permission: str) -> Iterator[None]:
         is_answered = refusal.status or refusal.code
         raise refusal.error(uri, permission) if is_answered else _unanswered(uri, str(error)) from None
     except ValueError as error:
+        if "endpoint" in str(error):
+            raise AccountError(f"{uri} cannot be used: {error}. Check AWS_ENDPOINT_URL.") from None
         _, about_name, said = str(error).partition("Could not parse path: ")
         if not about_name:
             raise
@@ -149,6 +151,11 @@ def plain_errors(uri: str, permission: str) -> Iterator[None]:
 
 
 def _unanswered(uri: str, text: str) -> Exception:
+    if "CaUsedAsEndEntity" in text:
+        return AccountError(
+            f"The server of {uri} uses the certificate of its authority itself, which obstore refuses. Give the server "
+            "a certificate that is not marked as an authority (basicConstraints=CA:FALSE)."
+        )
     if _CERTIFICATE.search(text):
         return AccountError(
             f"The certificate of the server of {uri} is not trusted. Set AWS_CA_BUNDLE to the file of your certificate "

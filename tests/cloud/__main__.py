@@ -27,6 +27,11 @@ A local AWS runs on this machine, with the stack fruits-dev and photos in the da
       executionArn="{execution}")["status"])'
   {python} -c 'import boto3; boto3.client("s3").download_file("{results}", "runs/try-1/report.html", "report.html")'
 
+  # the commands of the job; the endpoint without TLS, because obstore refuses a certificate that is its own authority
+  export AWS_ENDPOINT_URL={nodes_url} AWS_ALLOW_HTTP=true
+  {python} -m spark_job watch --output s3://{results} --run-id try-1
+  {python} -m spark_job similar {photo} --run s3://{results}
+
 Copy your own photos to s3://{data}/photos/LABEL/. Ctrl-C here stops the local AWS and deletes everything.
 """
 
@@ -54,6 +59,8 @@ def main() -> int:
                     execution=f"{dev.machine.replace('stateMachine', 'execution')}:try-1",
                     data=dev.data,
                     results=dev.results,
+                    nodes_url=aws.nodes_url,
+                    photo=next(photos.rglob("*.jpg")),
                     python=python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python,
                 ),
                 flush=True,

@@ -94,7 +94,7 @@ def test_the_run_can_be_watched(dev: Deployed) -> None:
     """The nodes may write the progress, and the command that people use finds the run."""
     progress = json.loads(dev.read(dev.results, "runs/first/_progress.json") or b"")
     assert list(progress["finished"])[:2] == ["model", "spark"]
-    # The command uses obstore, which does not know AWS_CA_BUNDLE. So it uses the endpoint of the nodes, without TLS.
+    # obstore refuses a certificate that is its own authority, so the command uses the endpoint of the nodes.
     without_tls = {"AWS_ENDPOINT_URL": dev.aws.nodes_url, "AWS_ALLOW_HTTP": "true"}
     done = subprocess.run(
         [sys.executable, "-m", "spark_job", "watch", "--output", f"s3://{dev.results}/", "--run-id", "first"],
