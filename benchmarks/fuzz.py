@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from spark_job.network.images import RejectedImageError, decode, thumbnail
+from spark_job.network.images import decode, thumbnail
+from spark_job.rejection import RejectedImageError
 from tests.hostile import corpus
 
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xC0, 0xC2, 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xFE, 0xFF)

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         ("watch", _add_watch, "show the progress of a run from outside, until it is published or has failed"),
         ("similar", _add_similar, "find the photos of a run that look most like one photo"),
         ("compile", _add_compile, "compile weights to the model file that a cluster uses"),
-        ("forget", _add_forget, "remove older runs now, for example to erase a photo"),
+        ("forget", _add_forget, "prune older runs before they expire, for example to erase a photo"),
         ("demo", _add_demo, "run on photos that the program draws itself"),
     ):
         command = commands.add_parser(
@@ -200,7 +200,8 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
 
 def _add_forget(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Remove older runs, and unpublished ones that started more than three days ago. The latest run stays."
+        "Prune the runs: remove older ones, and unpublished ones that started more than three days ago. The latest "
+        "run stays."
     )
     parser.add_argument("--output", required=True, metavar="URI", help="an output: a folder or s3://bucket/prefix")
     which = parser.add_mutually_exclusive_group()

@@ -18,9 +18,10 @@ from pyspark.broadcast import Broadcast
 from pyspark.sql import SparkSession
 
 from spark_job import tables
-from spark_job.network.images import Reason, RejectedImageError, check_size, decode
+from spark_job.network.images import check_size, decode
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.plan import Plan, Slice, photos
+from spark_job.rejection import Reason, RejectedImageError
 from spark_job.storage import open_store
 from spark_job.storage.base import ArchivedError, BadNameError, Store, UnavailableError
 from spark_job.tables import PartWriter, RejectedPhoto, Table
@@ -42,7 +43,20 @@ class Photo(NamedTuple):
     modified: object
 
 
-Read = tuple[Photo, bytes | RejectedImageError, int]
+class Read(NamedTuple):
+    """A photo as it was read: its bytes, or why there are none, and how many attempts failed before."""
+
+    photo: Photo
+    content: bytes | RejectedImageError
+    retries: int = 0
+
+
+class Decoded(NamedTuple):
+    """A photo that was read and decoded: its pixels, or why there are none."""
+
+    photo: Photo
+    pixels: NDArray[np.uint8] | RejectedImageError
+    retries: int
 
 
 @dataclass(frozen=True)
@@ -123,13 +137,12 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, listed)
         # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
-        while chunk := [(photo, _pixels(content, side), retries) for photo, content, retries in islice(reads, _CHUNK)]:
-            decoded = [(photo, image) for photo, image, _ in chunk]
-            pixels = [image for _, image in decoded if not isinstance(image, RejectedImageError)]
-            yield _batch(decoded, iter(extract(np.stack(pixels))) if pixels else iter(()))
+        while chunk := [_decode(read, side) for read in islice(reads, _CHUNK)]:
+            pixels = [one.pixels for one in chunk if not isinstance(one.pixels, RejectedImageError)]
+            yield _batch(chunk, iter(extract(np.stack(pixels))) if pixels else iter(()))
             task.done.add(len(chunk))
-            if again := sum(retries for _, _, retries in chunk):
-                task.retries.add(again)
+            if retries := sum(one.retries for one in chunk):
+                task.retries.add(retries)
 
 
 def _run_task(task: FeatureTask, plan: Table, features: Table, rejected: Table, slices: list[Slice]) -> Rejections:
@@ -175,11 +188,12 @@ def _read(store: Store, photo: Photo) -> Read:
     try:
         stored = store.read(photo.path, check_size)
     except RejectedImageError as error:
-        return photo, error, 0
+        return Read(photo, error)
     except OSError as error:
         retries = error.retries if isinstance(error, UnavailableError) else 0
-        return photo, RejectedImageError(*_rejection(error)), retries
-    return photo._replace(size=len(stored.data), modified=stored.modified), stored.data, stored.retries
+        return Read(photo, RejectedImageError(*_rejection(error)), retries)
+    as_read = photo._replace(size=len(stored.data), modified=stored.modified)
+    return Read(as_read, stored.data, stored.retries)
 
 
 def _rejection(error: OSError) -> tuple[Reason, str]:
@@ -197,6 +211,10 @@ def _rejection(error: OSError) -> tuple[Reason, str]:
     return Reason.UNREADABLE, f"reading failed: {error}"
 
 
+def _decode(read: Read, side: int) -> Decoded:
+    return Decoded(read.photo, _pixels(read.content, side), read.retries)
+
+
 def _pixels(content: bytes | RejectedImageError, side: int) -> NDArray[np.uint8] | RejectedImageError:
     if isinstance(content, RejectedImageError):
         return content
@@ -207,13 +225,11 @@ def _pixels(content: bytes | RejectedImageError, side: int) -> NDArray[np.uint8]
         return RejectedImageError(error.reason, error.detail)
 
 
-def _batch(
-    decoded: list[tuple[Photo, NDArray[np.uint8] | RejectedImageError]], features: Iterator[NDArray[np.float32]]
-) -> pa.RecordBatch:
+def _batch(decoded: list[Decoded], features: Iterator[NDArray[np.float32]]) -> pa.RecordBatch:
     rows: list[tuple[object, ...]] = []
-    for photo, image in decoded:
-        if isinstance(image, RejectedImageError):
-            rows.append((*photo, None, str(image.reason), image.detail))
+    for photo, pixels, _ in decoded:
+        if isinstance(pixels, RejectedImageError):
+            rows.append((*photo, None, str(pixels.reason), pixels.detail))
         else:
             rows.append((*photo, next(features), None, None))
     columns = zip(*rows, strict=True)

@@ -1,4 +1,4 @@
-"""Removes runs before they expire: if a photo must be erased today, every run that knows it must go."""
+"""Prunes the runs of an output before they expire: if a photo must be erased today, every run that knows it must go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

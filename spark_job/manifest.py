@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from spark_job.settings import Engine
@@ -98,9 +98,9 @@ class Manifest:
     images_per_second: float
     versions: dict[str, str]
     reused_from: str | None
-    retries: int = 0
-    reused: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+    retries: int
+    reused: dict[str, int]
+    left_out: dict[str, int]
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,6 +50,8 @@ HIDDEN = "hidden"
 """The key of hidden photos in the counts of what was left out; the other keys are endings."""
 
 _LABEL = r"(?s)(?:^|/)(?P<label>[^/]+)/[^/]*$"
+
+T = TypeVar("T")
 
 
 class PlanFile(NamedTuple):
@@ -125,8 +127,12 @@ class Plan:
                 if not room:
                     tasks.append([])
                     room = size
-        filled = [task for task in tasks if task]
-        return [task for first in range(_STRIDE) for task in filled[first::_STRIDE]]
+        return _interleaved([task for task in tasks if task])
+
+
+def _interleaved(tasks: list[T]) -> list[T]:
+    """Return every eighth task from the first on, then every eighth from the second on, and so on."""
+    return [task for first in range(_STRIDE) for task in tasks[first::_STRIDE]]
 
 
 def photos(plan: Table, slices: Iterable[Slice]) -> Iterator[pa.RecordBatch]:

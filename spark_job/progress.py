@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from spark_job.report.text import duration
+from spark_job.duration import duration
 
 _LOOK_SECONDS = 0.2
 _LOG_SECONDS = 30.0
@@ -173,7 +173,7 @@ def show(console: Console, look: Callable[[], StageProgress], log_seconds: float
     """Until the end, show what ``look`` returns: as a bar on a terminal, as a line from time to time in a log."""
     stop = threading.Event()
     target, pause = (_bar, _LOOK_SECONDS) if console.is_terminal else (_lines, log_seconds)
-    thread = threading.Thread(target=target, args=(console, look, lambda: stop.wait(pause)), daemon=True)
+    thread = threading.Thread(target=target, args=(console, look, stop, pause), daemon=True)
     thread.start()
     try:
         yield
@@ -187,7 +187,7 @@ def show_finished(console: Console, stage: str, seconds: float) -> None:
     console.print(f"{stage:<10} {duration(seconds)}", soft_wrap=True, highlight=False)
 
 
-def _bar(console: Console, look: Callable[[], StageProgress], has_ended: Callable[[], bool]) -> None:
+def _bar(console: Console, look: Callable[[], StageProgress], stop: threading.Event, pause: float) -> None:
     # The text never wraps; a narrow terminal shortens the bar.
     words = TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True))
     columns = (TextColumn("{task.description:<10}"), BarColumn(bar_width=20), words)
@@ -197,11 +197,11 @@ def _bar(console: Console, look: Callable[[], StageProgress], has_ended: Callabl
             now = look()
             progress.tasks[0].total = now.total or None  # update() would ignore None
             progress.update(task, description=now.stage, completed=now.done, words=str(now))
-            if has_ended():
+            if stop.wait(pause):
                 return
 
 
-def _lines(console: Console, look: Callable[[], StageProgress], has_ended: Callable[[], bool]) -> None:
-    while not has_ended():
+def _lines(console: Console, look: Callable[[], StageProgress], stop: threading.Event, pause: float) -> None:
+    while not stop.wait(pause):
         now = look()
         console.print(f"{now.stage:<10} {now}", soft_wrap=True, highlight=False)

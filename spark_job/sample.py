@@ -14,7 +14,8 @@ from pyspark.broadcast import Broadcast
 from spark_job import reuse, tables
 from spark_job.moments import FittedPca
 from spark_job.neighbours import one_nn_accuracy
-from spark_job.network.images import RejectedImageError, thumbnail
+from spark_job.network.images import thumbnail
+from spark_job.rejection import RejectedImageError
 from spark_job.report.map import Point
 from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix

@@ -19,9 +19,10 @@ from spark_job.errors import UserError
 from spark_job.manifest import Manifest
 from spark_job.neighbours import nearest
 from spark_job.network import MOBILENET_V2, Network
-from spark_job.network.images import RejectedImageError, check_size, decode, thumbnail
+from spark_job.network.images import check_size, decode, thumbnail
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.weights import load
+from spark_job.rejection import RejectedImageError
 from spark_job.report.template import render_template
 from spark_job.report.text import label_name
 from spark_job.storage import open_store

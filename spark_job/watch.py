@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from spark_job import runs
+from spark_job.duration import duration
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.progress import StageProgress, show, show_finished
-from spark_job.report.text import duration
 from spark_job.runs import RunFolder
 from spark_job.settings import check_run_id
 from spark_job.storage.base import Store

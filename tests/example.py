@@ -20,6 +20,9 @@ MANIFEST = Manifest(
     images_per_second=7.0,
     versions={"spark": "3.5.8"},
     reused_from=None,
+    retries=0,
+    reused={},
+    left_out={},
 )
 
 WITHOUT_SPARK = [

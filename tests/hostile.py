@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from spark_job.network.images import Reason
+from spark_job.rejection import Reason
 
 _SIZE = (90, 70)
 _ANY = frozenset({None, *Reason})

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from spark_job.network.colour import to_srgb
 from spark_job.network.geometry import NewSize, resized, upright
 from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, LimitError, check_chunks, in_one_scan
 from spark_job.network.transparency import on_white
+from spark_job.rejection import Reason, RejectedImageError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 """The endings of file names, in lower case, that make an object an image of the input."""
@@ -30,30 +30,6 @@ Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values()) // 2  # Pillow itself refuses 
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _THUMBNAIL_SIDE = 64
-
-
-class Reason(StrEnum):
-    """Why an image is rejected: the values of the column ``reason``."""
-
-    EMPTY = "empty"
-    TOO_LARGE = "too large"
-    UNSUPPORTED = "unsupported"
-    TRUNCATED = "truncated"
-    UNREADABLE = "unreadable"
-    BAD_NAME = "bad name"
-    MISSING = "missing"
-    DENIED = "denied"
-    ARCHIVED = "archived"
-    UNAVAILABLE = "unavailable"
-
-
-class RejectedImageError(Exception):
-    """An image cannot be used: the reason, and a sentence with the details."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 def check_size(size: int) -> None:

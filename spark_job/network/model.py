@@ -78,7 +78,7 @@ class CompiledNetwork:
         try:
             with _uncompressed(data) as archive:
                 about = json.loads(archive.read("about.json"))
-                name = about.pop("network", network.name)  # files of the first versions do not name it
+                name = about.pop("network")
                 model = cls(network, **about, payload=archive.read("payload"))
             if model.engine == "tensorflow":
                 _uncompressed(model.payload).close()

@@ -1,7 +1,7 @@
 """The summary that a run prints on the terminal."""
 
+from spark_job.duration import duration
 from spark_job.manifest import Manifest, describe
-from spark_job.report.text import duration
 from spark_job.runs import REPORT, RUNS
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import jinja2
 
-from spark_job.report.text import duration, moment, setting, share
+from spark_job.duration import duration
+from spark_job.report.text import moment, setting, share
 
 
 def render_template(name: str, **content: Any) -> str:

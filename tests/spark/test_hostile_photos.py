@@ -9,8 +9,9 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from spark_job import features
-from spark_job.network.images import Reason, RejectedImageError, decode
+from spark_job.network.images import decode
 from spark_job.network.model import CompiledNetwork
+from spark_job.rejection import Reason, RejectedImageError
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from tests import outcomes

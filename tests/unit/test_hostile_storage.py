@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from spark_job.features import Photo, _read
-from spark_job.network.images import Reason, RejectedImageError
 from spark_job.network.limits import MAX_BYTES
+from spark_job.rejection import Reason, RejectedImageError
 from spark_job.storage.base import UnavailableError
 from spark_job.storage.ranges import KeyRange
 from spark_job.storage.s3 import S3Store

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from spark_job.network.images import Reason, RejectedImageError, check_size, decode, thumbnail
+from spark_job.network.images import check_size, decode, thumbnail
 from spark_job.network.limits import MAX_BYTES
+from spark_job.rejection import Reason, RejectedImageError
 
 TO_STORED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 """The Image.Transpose from an upright photo to a stored one, by EXIF's orientation."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import spark_job
+from spark_job.duration import duration
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
 from spark_job.report.drawing import bars, stages, ticks
 from spark_job.report.map import (
@@ -29,7 +30,7 @@ from spark_job.report.map import (
     place_thumbnails,
 )
 from spark_job.report.page import accuracy_by_chance, render
-from spark_job.report.text import NO_LABEL, duration, setting
+from spark_job.report.text import NO_LABEL, setting
 from spark_job.report.variance import components_for, cumulative, variance_curve
 from spark_job.settings import Engine
 from spark_job.tables import RejectedPhoto
@@ -54,6 +55,8 @@ RUN = Manifest(
     versions={"spark": "3.5.8"},
     reused_from="20261115T050401Z-19c0",
     reused={"20261115T050401Z-19c0": 12},
+    retries=0,
+    left_out={},
 )
 VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
 
@@ -283,7 +286,7 @@ def test_snippets_are_python_and_contain_the_path_of_the_run() -> None:
 def test_templates_are_read_from_a_zip(tmp_path: Path) -> None:
     package = Path(spark_job.__file__).parent
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
-        for file in [package / "__init__.py", *package.glob("report/*.*")]:
+        for file in [package / "__init__.py", package / "duration.py", *package.glob("report/*.*")]:
             archive.write(file, file.relative_to(package.parent))
     code = (
         "import sys; sys.path.insert(0, 'job.zip'); from spark_job.report import template; "

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spark_job.network.images import RejectedImageError, decode
+from spark_job.network.images import decode
+from spark_job.rejection import RejectedImageError
 
 photos, result = map(Path, sys.argv[1:])
 pixels = {}
