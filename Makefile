@@ -4,7 +4,6 @@ UV := .cache/uv/bin/uv
 INSTALL := $(UV) pip install --quiet --python .venv/bin/python
 INSTALL_UV := -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements-uv.lock
 RUN := .venv/bin/python -m
-EXAMPLES := few
 PYTEST := $(RUN) pytest --numprocesses=2 --no-loadscope-reorder
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command 'make lock'
@@ -26,12 +25,10 @@ test: .venv/.developer node_modules/.package-lock.json ## Check the code, and ru
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
-	@$(PYTEST) -m 'not slow' --hypothesis-profile=$(EXAMPLES) $(COVERAGE)
+	@$(PYTEST) -m 'not slow' --hypothesis-profile=few --cov --cov-report=
 
-test-all: COVERAGE := --cov --cov-report=
-test-all: EXAMPLES := many
-test-all: test ## Run make test, then the slow tests, and print the coverage of both
-	@$(PYTEST) -m slow -rs --cov --cov-append
+test-all: .venv/.developer node_modules/.package-lock.json ## Run the slow tests, and print the coverage together with make test
+	@$(PYTEST) -m 'slow or hypothesis' --hypothesis-profile=many -rs --cov --cov-append
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
