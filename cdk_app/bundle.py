@@ -33,7 +33,7 @@ _LEFT_OUT = re.compile(
     r"^\.lock$|(^|/)(__pycache__|tests)/|^bin/|\.(py|pyi|pyx|pxd|pxi|h|hpp|lib)$|\.dist-info/RECORD$"
     r"|^numpy/(array_api|distutils|f2py)/|^tzdata/|^pytz/zoneinfo/"
     r"|^pyarrow/(include|src)/|^pyarrow/[^/]*flight[^/]*\.so|^pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
-    r"|^PIL/_avif|^pillow\.libs/libavif"
+    r"|^faiss/contrib/|^PIL/_avif|^pillow\.libs/libavif"
     r"|^boto3/(data|examples)/|^botocore/data/(?!s3/|sts/|sso/|sso-oidc/|[^/]+\.json$)"
     r"|^tensorflow/include/|^ai_edge_litert/(vendors|tools)/|^ai_edge_litert/libLiteRtWebGpu"
 )

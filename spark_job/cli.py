@@ -14,10 +14,12 @@ from rich.console import Console
 
 from spark_job import __version__, interruption
 from spark_job.errors import RunError, UnexpectedError, UserError, explain
+from spark_job.findings import Kind
 from spark_job.log import Log
 from spark_job.progress import Stages
 from spark_job.settings import Engine, Settings, new_run_id, parse_components
 
+_LISTED = 50
 _EXAMPLES = {
     "run": (
         "run --input photos --output results",
@@ -27,6 +29,11 @@ _EXAMPLES = {
     "similar": (
         "similar photo.jpg --run results",
         "similar s3://bucket/photo.jpg --run s3://bucket/results --k 12 --html similar.html",
+    ),
+    "findings": (
+        "findings --run results",
+        "findings --run results --kind 'wrong label' --html findings.html",
+        "findings --run s3://bucket/results --min-score 0.9 --csv",
     ),
     "watch": (
         "watch --output results",
@@ -110,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, add, purpose in (
         ("run", _add_run, "compute the features of a folder of photos"),
         ("watch", _add_watch, "show the progress of a run from outside, until it is published or has failed"),
+        ("findings", _add_findings, "list duplicates, wrong labels and unusable photos of a run"),
         ("similar", _add_similar, "find the photos of a run that look most like one photo"),
         ("compile", _add_compile, "compile weights to the model file that a cluster uses"),
         ("forget", _add_forget, "prune older runs before they expire, for example to erase a photo"),
@@ -192,6 +200,24 @@ def _add_similar(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_similar)
 
 
+def _add_findings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--run", required=True, metavar="URI", help="an output, for its latest run, or the folder of one run")
+    add("--kind", type=Kind, choices=list(Kind), metavar="KIND", help=f"only one kind: {', '.join(Kind)}")
+    add("--min-score", type=float, default=0.0, metavar="SCORE", help="only findings from this score on, up to 1")
+    add(
+        "--limit",
+        type=int,
+        metavar="COUNT",
+        help="at most this many findings (default: 50 in the table, otherwise all)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    form.add_argument("--html", type=Path, metavar="FILE", help="write a page with the photos")
+    parser.set_defaults(command=_findings)
+
+
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write")
@@ -267,6 +293,23 @@ def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: AR
     if options.html:
         _write(options.html, similar.page(found).encode())
     _print(found.to_json() if options.json else similar.text(found))
+
+
+def _findings(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages
+    from spark_job.findings import listing
+
+    if options.limit is not None and options.limit < 1:
+        raise UserError(f"limit is {options.limit}. Give the number of findings to list, at least 1.")
+    is_table = not (options.json or options.csv or options.html)
+    limit = options.limit or (_LISTED if is_table else None)
+    listed = listing.find(options.run, options.kind, options.min_score, limit)
+    if options.html:
+        _write(options.html, listing.page(listed).encode())
+    elif options.json or options.csv:
+        print(listing.to_json(listed) if options.json else listing.to_csv(listed))
+    else:
+        Console().print(listing.terminal_table(listed))
+        print(listing.summary(listed))
 
 
 def _compile(options: argparse.Namespace, console: Console) -> None:

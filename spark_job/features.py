@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from spark_job import tables
 from spark_job.network.images import check_size, decode
 from spark_job.network.model import CompiledNetwork, extractor
+from spark_job.network.quality import Quality, measure
 from spark_job.plan import Plan, Slice, photos
 from spark_job.rejection import Reason, RejectedImageError
 from spark_job.storage import open_store
@@ -32,6 +33,7 @@ _BYTES_AHEAD = 32 * 2**20
 _TASKS_PER_CORE = 8
 _IMAGES_PER_TASK = (64, 4_000)
 _EXAMPLES = 50
+_NOT_MEASURED = (None,) * len(tables.QUALITY_SCHEMA)
 
 
 class Photo(NamedTuple):
@@ -51,11 +53,18 @@ class Read(NamedTuple):
     retries: int = 0
 
 
+class Pixels(NamedTuple):
+    """The pixels of a photo, and what was measured."""
+
+    values: NDArray[np.uint8]
+    quality: Quality
+
+
 class Decoded(NamedTuple):
     """A photo that was read and decoded: its pixels, or why there are none."""
 
     photo: Photo
-    pixels: NDArray[np.uint8] | RejectedImageError
+    pixels: Pixels | RejectedImageError
     retries: int
 
 
@@ -138,7 +147,7 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
         reads = read_ahead(pool, store, listed)
         # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
         while chunk := [_decode(read, side) for read in islice(reads, _CHUNK)]:
-            pixels = [one.pixels for one in chunk if not isinstance(one.pixels, RejectedImageError)]
+            pixels = [one.pixels.values for one in chunk if isinstance(one.pixels, Pixels)]
             yield _batch(chunk, iter(extract(np.stack(pixels))) if pixels else iter(()))
             task.done.add(len(chunk))
             if retries := sum(one.retries for one in chunk):
@@ -215,23 +224,24 @@ def _decode(read: Read, side: int) -> Decoded:
     return Decoded(read.photo, _pixels(read.content, side), read.retries)
 
 
-def _pixels(content: bytes | RejectedImageError, side: int) -> NDArray[np.uint8] | RejectedImageError:
+def _pixels(content: bytes | RejectedImageError, side: int) -> Pixels | RejectedImageError:
     if isinstance(content, RejectedImageError):
         return content
     try:
-        return decode(content, side)
+        values = decode(content, side)
     except RejectedImageError as error:
         # A new exception: the original one's traceback keeps the photo's bytes in memory.
         return RejectedImageError(error.reason, error.detail)
+    return Pixels(values, measure(content, values))
 
 
 def _batch(decoded: list[Decoded], features: Iterator[NDArray[np.float32]]) -> pa.RecordBatch:
     rows: list[tuple[object, ...]] = []
     for photo, pixels, _ in decoded:
         if isinstance(pixels, RejectedImageError):
-            rows.append((*photo, None, str(pixels.reason), pixels.detail))
+            rows.append((*photo, *_NOT_MEASURED, None, str(pixels.reason), pixels.detail))
         else:
-            rows.append((*photo, next(features), None, None))
+            rows.append((*photo, *pixels.quality, next(features), None, None))
     columns = zip(*rows, strict=True)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, tables.OUTCOMES_SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=tables.OUTCOMES_SCHEMA)

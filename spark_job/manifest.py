@@ -80,7 +80,7 @@ class Manifest:
     Times are UTC, in ISO 8601. ``seconds`` is by stage, in the order of the stages. ``retries`` counts the reads of
     photos that had to be repeated. ``reused`` is the number of reused photos by the run that they came from, and
     ``reused_from`` is the run that gave most of them. ``left_out`` is the number of files that look like photos but are
-    none of the run: by ending, and ``hidden``.
+    none of the run: by ending, and ``hidden``. ``findings`` is the number of findings by kind.
     """
 
     run_id: str
@@ -101,6 +101,7 @@ class Manifest:
     retries: int
     reused: dict[str, int]
     left_out: dict[str, int]
+    findings: dict[str, int]
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

@@ -1,10 +1,102 @@
-"""Nearest neighbours among feature vectors."""
+"""Nearest neighbours among vectors, with faiss. It needs no Spark."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass
+class Nearest:
+    """The nearest rows of a base that arrives block by block, for many queries at once.
+
+    Attributes
+    ----------
+    queries
+        Shape (n, d).
+    k
+        How many rows to keep for each query.
+    rows
+        The numbers of the nearest rows of the base, shape (n, k), the nearest first; -1 where there are fewer.
+    squares
+        The squares of their Euclidean distances, shape (n, k); infinite where there are fewer.
+    """
+
+    queries: Vectors
+    k: int
+
+    def __post_init__(self) -> None:
+        shape = len(self.queries), self.k
+        self.rows = np.full(shape, -1, np.int64)
+        self.squares = np.full(shape, np.inf, np.float32)
+
+    def add(self, block: Vectors, first_row: int, wanted: NDArray[np.intp] | None = None) -> None:
+        """Compare queries with a block of the base, whose rows have the numbers from ``first_row``.
+
+        Equal distances keep the order in which rows came. ``wanted`` are the queries to compare; all by default.
+        """
+        wanted = np.arange(len(self.queries)) if wanted is None else wanted
+        if not len(block) or not len(wanted):
+            return
+        queries = self.queries[wanted] if len(wanted) < len(self.queries) else self.queries
+        squares, rows = faiss.knn(queries, block, min(self.k, len(block)))
+        all_squares = np.hstack([self.squares[wanted], squares])
+        all_rows = np.hstack([self.rows[wanted], rows + first_row])
+        best = np.argsort(all_squares, axis=1, kind="stable")[:, : self.k]
+        self.squares[wanted] = np.take_along_axis(all_squares, best, axis=1)
+        self.rows[wanted] = np.take_along_axis(all_rows, best, axis=1)
+
+    def without(self, own: NDArray[np.int64]) -> tuple[NDArray[np.int64], Vectors]:
+        """Return the k - 1 nearest rows other than each query's own row, and their Euclidean distances."""
+        is_own = self.rows == own[:, np.newaxis]
+        is_own[:, -1] |= ~is_own.any(axis=1)  # more than k rows are equal to the query, so its own is not among them
+        others = ~is_own
+        rows = self.rows[others].reshape(len(own), self.k - 1)
+        return rows, np.sqrt(np.maximum(self.squares[others].reshape(len(own), self.k - 1), 0))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Divides vectors into cells, so that a search compares a query only with the cells that are nearest to it.
+
+    This is faiss's inverted file (IVF), divided so that each cell can be a file of its own.
+
+    Attributes
+    ----------
+    centres
+        Shape (cells, d).
+    probes
+        How many cells a query is compared with.
+    """
+
+    centres: Vectors
+    probes: int
+
+    @classmethod
+    def train(cls, vectors: Vectors, count: int, probes: int) -> "Cells":
+        """Divide a sample of the vectors, shape (n, d), into cells by k-means. Equal samples give equal cells."""
+        kmeans = faiss.Kmeans(vectors.shape[1], count, niter=10, seed=1, min_points_per_centroid=1)
+        kmeans.train(np.ascontiguousarray(vectors))
+        return cls(np.asarray(kmeans.centroids), min(probes, count))
+
+    def own(self, vectors: Vectors) -> NDArray[np.intp]:
+        """Return the cell of each vector."""
+        return self._nearest(vectors, 1)[:, 0]
+
+    def wanted(self, vectors: Vectors) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Yield each cell that a query must be compared with, and the numbers of these queries."""
+        probed = self._nearest(vectors, self.probes)
+        for cell in np.unique(probed):
+            yield int(cell), np.flatnonzero((probed == cell).any(axis=1))
+
+    def _nearest(self, vectors: Vectors, count: int) -> NDArray[np.intp]:
+        cells: NDArray[np.intp] = faiss.knn(np.ascontiguousarray(vectors), self.centres, count)[1]
+        return cells
 
 
 def one_nn_accuracy(vectors: NDArray[Any], labels: Sequence[str | None]) -> float | None:
@@ -13,7 +105,7 @@ def one_nn_accuracy(vectors: NDArray[Any], labels: Sequence[str | None]) -> floa
     Parameters
     ----------
     vectors
-        Shape (n, d). The distances are Euclidean, and all n x n of them are in memory at once.
+        Shape (n, d). The distances are Euclidean.
     labels
         One per row.
 
@@ -26,11 +118,11 @@ def one_nn_accuracy(vectors: NDArray[Any], labels: Sequence[str | None]) -> floa
         return None
     named = np.array([label or "" for label in labels])
     # A mean far from zero would cost small distances their precision.
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    squares = np.einsum("ij,ij->i", centred, centred)
-    distances = squares - 2.0 * (centred @ centred.T)  # without the row's own square, which changes no order
-    np.fill_diagonal(distances, np.inf)
-    return float((named[distances.argmin(axis=1)] == named).mean())
+    centred = np.ascontiguousarray(vectors - vectors.mean(axis=0, dtype=np.float64), np.float32)
+    search = Nearest(centred, 2)
+    search.add(centred, 0)
+    rows, _ = search.without(np.arange(len(centred)))
+    return float((named[rows[:, 0]] == named).mean())
 
 
 def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

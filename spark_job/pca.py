@@ -3,13 +3,14 @@
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
 from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 
 from spark_job import moments, tables
 from spark_job.moments import FittedPca, Moments
-from spark_job.tables import Table, matrix
+from spark_job.tables import PartWriter, Table, lists, matrix
+
+_SEARCHED = 128  # more components change which photos are nearest so little that labels and copies are found as well
 
 
 def fit(context: SparkContext, features: Table, n_components: int | float, standardize: bool = False) -> FittedPca:
@@ -23,9 +24,13 @@ def fit(context: SparkContext, features: Table, n_components: int | float, stand
     return moments.fit(total or Moments(0, np.zeros(0), np.zeros((0, 0))), n_components, standardize)
 
 
-def project(context: SparkContext, features: Table, fitted: FittedPca, projection: Table) -> None:
-    """Write the values of all features on the components (PCA_SCHEMA): one file for each file of the features."""
-    task = partial(_project, features, context.broadcast(fitted), projection)
+def project(context: SparkContext, features: Table, fitted: FittedPca, projection: Table, search: Table) -> None:
+    """Write the values of all features on the components: one file for each file of the features, in two tables.
+
+    ``projection`` is for people (PCA_SCHEMA). ``search`` has the first components only, and what else is known about
+    the photos (SEARCH_SCHEMA).
+    """
+    task = partial(_project, features, context.broadcast(fitted), projection, search)
     features.spread(context).foreach(task)
 
 
@@ -42,13 +47,14 @@ def _merge(left: Moments | None, right: Moments | None) -> Moments | None:
     return left.merge(right)
 
 
-def _project(features: Table, fitted: "Broadcast[FittedPca]", projection: Table, name: str) -> None:
-    read = features.read(name, ["path", "label", "features"])
-    projection.write(name, (_projected(batch, fitted.value) for batch in read), tables.PCA_SCHEMA)
-
-
-def _projected(batch: pa.RecordBatch, fitted: FittedPca) -> pa.RecordBatch:
-    rows = fitted.project(matrix(batch.column("features")))
-    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
-    lists = pa.ListArray.from_arrays(offsets, pa.array(rows.ravel(), pa.float32()))
-    return pa.record_batch([batch.column("path"), batch.column("label"), lists], schema=tables.PCA_SCHEMA)
+def _project(features: Table, fitted: "Broadcast[FittedPca]", projection: Table, search: Table, name: str) -> None:
+    columns = ["path", "label", *tables.QUALITY_SCHEMA.names]
+    with (
+        PartWriter(projection, name, tables.PCA_SCHEMA) as projected,
+        PartWriter(search, name, tables.SEARCH_SCHEMA) as searched,
+    ):
+        for batch in features.read(name, [*columns, "features"]):
+            values = fitted.value.project(matrix(batch.column("features")))
+            photos = batch.select(columns)
+            projected.add(photos.append_column("pca", lists(values)))
+            searched.add(photos.append_column("vector", lists(np.ascontiguousarray(values[:, :_SEARCHED]))))

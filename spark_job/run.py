@@ -12,12 +12,16 @@ from pyspark.sql import SparkSession
 from spark_job import __version__, features, pca, pipeline, plan, reuse, runs, sample, session
 from spark_job.errors import RunError
 from spark_job.features import FeatureTask, Rejections
+from spark_job.findings.kinds import typical_distance
+from spark_job.findings.search import search
+from spark_job.findings.stage import Found, judge
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.moments import FittedPca, check_count
 from spark_job.network import MOBILENET_V2, Network, weights
 from spark_job.plan import Plan
 from spark_job.progress import Stages
 from spark_job.report import page
+from spark_job.report.cases import Chapter, chapters
 from spark_job.report.map import Point
 from spark_job.runs import EarlierFile, RunFolder
 from spark_job.sample import Census, Sample
@@ -25,7 +29,10 @@ from spark_job.settings import Settings
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 
-_LIBRARIES = ("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy", "pyarrow", "pillow", "obstore")
+_LIBRARIES = (
+    *("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert"),
+    *("numpy", "pyarrow", "pillow", "obstore", "faiss-cpu"),
+)
 
 
 def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> Manifest:
@@ -84,9 +91,10 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
             reused=todo.reused_from,
             retries=task.retries.value,
             left_out=dict(todo.left_out.most_common()),
+            findings=reduced.found.in_order,
         )
         ratios = reduced.fitted.explained_variance_ratio.tolist()
-        folder.publish(manifest, page.render(manifest, ratios, reduced.points, rejections.examples))
+        folder.publish(manifest, page.render(manifest, ratios, reduced.points, rejections.examples, reduced.chapters))
         return manifest
 
 
@@ -135,24 +143,40 @@ class _Reduced:
     sample: Sample
     points: list[Point]
     census: Census
+    found: Found
+    chapters: list[Chapter]
 
 
 def _reduce(context: SparkContext, source: Store, folder: RunFolder, settings: Settings, stages: Stages) -> _Reduced:
-    """Fit PCA, write the model and the projection, count the photos and draw a sample of them."""
+    """Fit PCA, write the model and the projection, find what is to be looked at, and draw a sample of the photos."""
     table = folder.table(runs.FEATURES)
     with stages.stage("pca"):
         fitted = pca.fit(context, table, settings.components, settings.standardize)
         pipeline.save(fitted, folder.output, f"{folder.path}/{runs.MODEL}")
+    photos = folder.table(runs.PHOTOS)
     with stages.stage("projection"):
-        pca.project(context, table, fitted, folder.table(runs.PCA))
-    with stages.stage("report"):
+        pca.project(context, table, fitted, folder.table(runs.PCA), photos)
         census = sample.count(context, table)
         if census.repeated:
             raise RunError(
                 f"{census.repeated:,} photos would be in the result twice, so it is not published. Run again."
             )
+    with stages.stage("neighbours"):
+        neighbours = folder.table(runs.NEIGHBOURS)
+        distances = search(context, photos, len(census.hashes), folder.table(runs.CELLS), neighbours)
+        if len(distances) != len(census.hashes):
+            raise RunError(
+                f"{len(distances):,} of {len(census.hashes):,} photos have neighbours, so the run is not published. "
+                "Run again."
+            )
+    with stages.stage("findings"):
+        typical = typical_distance(distances)
+        found = judge(context, photos, neighbours, census.labels, typical, folder.table(runs.FINDINGS))
+    with stages.stage("report"):
         drawn = sample.draw(context, table, census, fitted)
-        return _Reduced(fitted, drawn, drawn.points(source), census)
+        return _Reduced(
+            fitted, drawn, drawn.points(source), census, found, chapters(found.in_order, found.cases, source)
+        )
 
 
 def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaRecord:

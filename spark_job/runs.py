@@ -9,6 +9,8 @@
         _plan/                  table of the images to compute and to reuse
         features/ rejected/     tables of the images
         pca/ model/             table of the components, and the PCA as a Spark PipelineModel
+        _photos/ _cells/        tables that the search for neighbours reads
+        neighbours/ findings/   tables of the nearest photos, and of what was found about each photo
         report.html
         manifest.json           the run is published
         summary.json            the manifest without its long parts, for the state machine
@@ -43,6 +45,10 @@ PLAN = "_plan"
 FEATURES = "features"
 REJECTED = "rejected"
 PCA = "pca"
+PHOTOS = "_photos"
+CELLS = "_cells"
+NEIGHBOURS = "neighbours"
+FINDINGS = "findings"
 MODEL = "model"
 MAX_DURATION = timedelta(days=3)
 """The state machine stops a longer run, so a run that started longer ago and is not published has died."""

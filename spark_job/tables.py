@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from spark_job.network.quality import MINIATURE_SIDE
 from spark_job.storage import open_store
 from spark_job.storage.base import LISTING_SCHEMA
 
@@ -34,13 +35,53 @@ SOURCE_SCHEMA = pa.schema([("run_id", pa.string()), ("file", pa.string()), ("row
 PLAN_SCHEMA = pa.schema([*PHOTOS_SCHEMA, *SOURCE_SCHEMA])
 """A photo, and the source of its features; null if they are computed."""
 
-FEATURES_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("features", pa.list_(pa.float32()))])
-FEATURES_SCHEMA_VERSION = 1
+QUALITY_SCHEMA = pa.schema(
+    [
+        ("sha256", pa.binary(32)),
+        ("pixels_sha256", pa.binary(32)),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("brightness_low", pa.float32()),
+        ("brightness_high", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("entropy", pa.float32()),
+        ("miniature", pa.binary(3 * MINIATURE_SIDE**2)),
+    ]
+)
+"""What is measured while a photo is decoded: digests of its bytes and pixels, its size in pixels, and its quality."""
+
+FEATURES_SCHEMA = pa.schema([*PHOTOS_SCHEMA, *QUALITY_SCHEMA, ("features", pa.list_(pa.float32()))])
+FEATURES_SCHEMA_VERSION = 2
 """Increment this whenever FEATURES_SCHEMA changes: a run reuses only rows of the same version."""
 
 OUTCOMES_SCHEMA = pa.schema([*FEATURES_SCHEMA, *_REJECTION])
 REJECTED_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), *_REJECTION])
 PCA_SCHEMA = pa.schema([*_PHOTO, ("pca", pa.list_(pa.float32()))])
+
+SEARCH_SCHEMA = pa.schema([*_PHOTO, *QUALITY_SCHEMA, ("vector", pa.list_(pa.float32()))])
+"""A photo, what is known about it, and its first components: what the search and the findings read."""
+
+NEIGHBOUR = pa.struct(
+    [*_PHOTO, ("distance", pa.float32()), ("likeness", pa.float32()), ("same", pa.string())],
+)
+NEIGHBOURS_SCHEMA = pa.schema([*_PHOTO, ("neighbours", pa.list_(NEIGHBOUR))])
+"""A photo and the photos that are nearest to it: their distance, how alike the pixels are, and whether they are equal.
+
+``same`` is ``bytes``, ``pixels`` or null.
+"""
+
+FINDINGS_SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        *_PHOTO,
+        ("score", pa.float32()),
+        ("group", pa.int64()),
+        ("other_path", pa.string()),
+        ("suggested_label", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""One photo and what was found about it. Photos that are copies of each other have the same ``group``."""
 
 _ROWS_PER_GROUP = 1_024
 _ROWS_PER_FILE = 4_000
@@ -49,6 +90,8 @@ _DICTIONARY_COLUMNS = [
     "reason",
     "run_id",
     "file",
+    "kind",
+    "suggested_label",
 ]  # for feature values, which rarely repeat, it would cost time
 _TASKS_PER_CORE = 2
 _SMALL_TASKS_PER_CORE = 8
@@ -188,6 +231,12 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             waiting = []
     if any(one.num_rows for one in waiting):
         yield pa.Table.from_batches(waiting)
+
+
+def lists(rows: NDArray[np.float32]) -> pa.Array:
+    """Return an array of shape (n, d) as a column of n lists."""
+    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel(), pa.float32()))
 
 
 def matrix(column: pa.Array) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ MANIFEST = Manifest(
     retries=0,
     reused={},
     left_out={},
+    findings={},
 )
 
 WITHOUT_SPARK = [

@@ -18,13 +18,14 @@ def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequen
     """Write rows of features to ``count`` files. Images are called ``0.jpg`` and so on; labels repeat in turn."""
     table = Table(str(folder), "features")
     for number, indices in enumerate(np.array_split(np.arange(len(rows)), count)):
-        columns = {
+        columns: dict[str, list[object]] = {
             "path": [f"{index}.jpg" for index in indices],
             "label": [labels[index % len(labels)] for index in indices],
             "size": [1] * len(indices),
             "modified": [SEEN] * len(indices),
             "features": list(rows[indices]),
         }
+        columns |= {name: [None] * len(indices) for name in tables.QUALITY_SCHEMA.names}
         arrays = [pa.array(columns[field.name], field.type) for field in tables.FEATURES_SCHEMA]
         table.write(
             f"part-{number:05d}.parquet",

@@ -1,4 +1,4 @@
-"""The demo's files: one folder of photos per label, like uploads from the public, and two broken files."""
+"""The demo's files: one folder of photos per label, like uploads from the public, with a few mistakes to find."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter
 
 from spark_job.demo.backgrounds import BACKGROUNDS
 from spark_job.demo.fruits import FRUITS
@@ -24,14 +24,15 @@ def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
     The files are called ``<folder>/<label>/<nn>.jpg``. Most have about 320x320 pixels. As in real uploads, one in ten
     is larger than a megapixel, a few are PNG or WebP or have an upper-case extension, and a few are stored sideways
     with an EXIF orientation. Two files cannot be read: ``Banana/cut-short.jpg`` is half a JPEG, and
-    ``Lemon/shopping-list.jpg`` is a text.
+    ``Lemon/shopping-list.jpg`` is a text. Five show what a run finds: a copy, a copy in another size, a banana in the
+    folder of lemons, a dark photo and a blurred one.
 
     Parameters
     ----------
     folder
         The folder for the folders of the labels; it is created if it does not exist.
     images_per_label
-        The number of photos per kind of fruit, without the two broken files.
+        The number of photos per kind of fruit, without the mistakes.
     seed
         Equal seeds give equal bytes (with the same Pillow and NumPy). A photo depends only on the seed, its label and
         its number, so a smaller set is a subset of a larger one.
@@ -61,8 +62,30 @@ def _files(images_per_label: int, seed: int) -> Iterator[tuple[str, Callable[[],
             turn = 73 * place + number  # spreads the unusual photos evenly over the labels
             suffix = SUFFIXES.get(turn % 40, ".jpg")
             yield f"{label}/{number:02d}{suffix}", partial(_photo, label, turn, [seed, place, number], suffix)
+    yield from _mistakes(seed)
     yield "Banana/cut-short.jpg", partial(_half_a_photo, seed)
     yield "Lemon/shopping-list.jpg", lambda: b"6 lemons\n1 pineapple\nno more bananas\n"
+
+
+def _mistakes(seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield photos for the findings of a run: their paths, and the functions that return their bytes."""
+    blurred = ImageFilter.GaussianBlur(12)
+    yield "Grape/copy.jpg", partial(_first_photo, "Grape", seed)
+    yield "Pear/smaller.jpg", partial(_changed, "Pear", seed, lambda photo: photo.reduce(2))
+    yield "Lemon/banana.jpg", partial(_photo, "Banana", 0, [seed, 1], ".jpg")
+    yield "Orange/dark.jpg", partial(_changed, "Orange", seed, lambda photo: photo.point(lambda level: level // 10))
+    yield "Lemon/blurred.jpg", partial(_changed, "Lemon", seed, lambda photo: photo.filter(blurred))
+
+
+def _first_photo(label: str, seed: int) -> bytes:
+    place = list(FRUITS).index(label)
+    return _photo(label, 73 * place, [seed, place, 0], ".jpg")
+
+
+def _changed(label: str, seed: int, change: Callable[[Image.Image], Image.Image]) -> bytes:
+    photo = io.BytesIO()
+    change(Image.open(io.BytesIO(_first_photo(label, seed)))).save(photo, "JPEG", quality=88)
+    return photo.getvalue()
 
 
 def _half_a_photo(seed: int) -> bytes:

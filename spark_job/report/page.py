@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from spark_job.manifest import Manifest, describe
+from spark_job.report.cases import MEANINGLESS, Chapter
 from spark_job.report.drawing import bars, stages
 from spark_job.report.map import Point, photo_map
 from spark_job.report.template import render_template
@@ -21,6 +22,7 @@ def render(
     explained_variance_ratio: Sequence[float],
     points: Sequence[Point],
     rejected: Sequence[RejectedPhoto],
+    chapters: Sequence[Chapter] = (),
 ) -> str:
     """Return the page of one run.
 
@@ -34,6 +36,9 @@ def render(
         Sampled images; about 2,000 points and 60 thumbnails keep the page small.
     rejected : sequence of RejectedPhoto
         Examples; ``manifest.rejected`` counts all rejected images.
+
+    chapters : sequence of Chapter
+        What was found, with photos.
 
     Returns
     -------
@@ -53,6 +58,8 @@ def render(
         reasons=bars(manifest.rejected),
         rejected=rejected,
         left_out=describe(manifest.left_out),
+        chapters=chapters,
+        meaningless=MEANINGLESS,
         chance=accuracy_by_chance(images),
         run_path=f"{manifest.output.rstrip('/')}/{RUNS}/{manifest.run_id}",
     )

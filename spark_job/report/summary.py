@@ -25,6 +25,8 @@ def _lines(manifest: Manifest) -> dict[str, str]:
         lines["left out"] = describe(manifest.left_out)
     if manifest.retries:
         lines["retries"] = f"{manifest.retries:,} reads were repeated"
+    if found := {kind: count for kind, count in manifest.findings.items() if count}:
+        lines["findings"] = ", ".join(f"{count:,} {kind}" for kind, count in found.items())
     lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"
     if pca.one_nn_accuracy_features is not None and pca.one_nn_accuracy_components is not None:
         lines["1-NN"] = (

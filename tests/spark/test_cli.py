@@ -55,7 +55,7 @@ def test_run_shows_its_stages_and_ends_with_a_summary_and_can_be_watched(tmp_pat
         output, errors = process.communicate()
     assert process.returncode == 0, errors
     stages = [line.split()[0] for line in errors.splitlines()]
-    assert stages == ["model", "spark", "plan", "features", "pca", "projection", "report"]
+    assert stages == ["model", "spark", "plan", "features", "pca", "projection", "neighbours", "findings", "report"]
     summary = {line[:10].strip(): line[10:] for line in output.splitlines()}
     assert summary["images"] == "34 found = 32 computed + 0 reused + 2 rejected"
     assert summary["rejected"] == "1 truncated, 1 unsupported"

@@ -53,7 +53,9 @@ def test_the_saved_pipeline_matches_the_projection(spark: SparkSession, tmp_path
     rows = np.hstack([_rows(), np.full((300, 1), 3, np.float32)])
     table, projection = feature_tables.features(tmp_path, rows, 4, [None, "Apple"]), Table(str(tmp_path), "pca")
     fitted = pca.fit(spark.sparkContext, table, 0.9, standardize)
-    pca.project(spark.sparkContext, table, fitted, projection)
+    search = Table(str(tmp_path), "search")
+    pca.project(spark.sparkContext, table, fitted, projection, search)
+    assert search.names() == table.names()
     assert projection.names() == table.names()
     projected = spark.read.parquet(str(tmp_path / "pca"))
     assert dict(projected.dtypes) == {"path": "string", "label": "string", "pca": "array<float>"}

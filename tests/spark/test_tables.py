@@ -37,6 +37,15 @@ def test_writing_a_file_again_replaces_it(tmp_path: Path, spark: SparkSession) -
         "label": "string",
         "size": "bigint",
         "modified": "timestamp",
+        "sha256": "binary",
+        "pixels_sha256": "binary",
+        "width": "int",
+        "height": "int",
+        "brightness_low": "float",
+        "brightness_high": "float",
+        "sharpness": "float",
+        "entropy": "float",
+        "miniature": "binary",
         "features": "array<float>",
     }
     assert [row.features for row in table.collect()] == [[0.0, 1.0], [2.0, 3.0]]

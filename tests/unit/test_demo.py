@@ -15,6 +15,7 @@ from spark_job.demo.fruits import FRUITS
 from spark_job.demo.scene import Array, Patch, Scene, ink, mix, step
 
 BROKEN = {"Banana/cut-short.jpg", "Lemon/shopping-list.jpg"}
+MISTAKES = {"Grape/copy.jpg", "Pear/smaller.jpg", "Lemon/banana.jpg", "Orange/dark.jpg", "Lemon/blurred.jpg"}
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def readable(folder: Path) -> Iterator[tuple[str, Image.Image]]:
-    for name in sorted(names(folder) - BROKEN):
+    for name in sorted(names(folder) - BROKEN - MISTAKES):
         with Image.open(folder / name) as image:
             image.load()
             yield name, image
 
 
 def test_every_label_has_its_photos(photos: Path) -> None:
-    whole = sorted(names(photos) - BROKEN)
+    whole = sorted(names(photos) - BROKEN - MISTAKES)
     counts = {label: len(list(group)) for label, group in groupby(whole, key=lambda name: name.split("/")[0])}
     assert len(counts) >= 12
     assert set(counts.values()) == {2}
@@ -57,7 +58,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(photos: Path, tmp_p
 
 
 def test_all_photos_differ(photos: Path) -> None:
-    found = digests(photos)
+    found = {name: digest for name, digest in digests(photos).items() if name != "Grape/copy.jpg"}
     assert len(set(found.values())) == len(found)
 
 

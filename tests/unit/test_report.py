@@ -17,7 +17,10 @@ from PIL import Image
 
 import spark_job
 from spark_job.duration import duration
+from spark_job.findings import Kind
+from spark_job.findings.kinds import Finding
 from spark_job.manifest import Counts, Manifest, ModelRecord, PcaRecord
+from spark_job.report.cases import Case, Chapter, Picture
 from spark_job.report.drawing import bars, stages, ticks
 from spark_job.report.map import (
     MAP_FRAME,
@@ -57,6 +60,7 @@ RUN = Manifest(
     reused={"20261115T050401Z-19c0": 12},
     retries=0,
     left_out={},
+    findings={},
 )
 VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
 
@@ -436,3 +440,18 @@ def test_accuracy_by_chance_is_the_share_of_pairs_with_one_label() -> None:
     assert accuracy_by_chance({"a": 2, "b": 2}) == pytest.approx(1 / 3)
     assert accuracy_by_chance({"a": 5}) == 1
     assert accuracy_by_chance({"a": 1}) is None
+
+
+def test_the_report_opens_with_what_was_found() -> None:
+    photo = Picture(HOSTILE, "data:image/jpeg;base64,AAAA")
+    finding = Finding(Kind.WRONG_LABEL, HOSTILE, HOSTILE, 0.97, suggested_label="pear", detail=HOSTILE)
+    chapter = Chapter(Kind.WRONG_LABEL, 4_000, [Case(finding, photo, [Picture("gone.jpg", None)])])
+    html = render(replace(RUN, findings={"wrong label": 4_000}), VARIANCE, [], [], [chapter])
+    assert "<script>alert" not in html
+    assert html.index("4,000</b> wrong label") < html.index("Map of the photos")
+    assert "0.97" in html
+    assert "gone</span>" in html
+
+
+def test_the_report_says_if_nothing_was_found() -> None:
+    assert "Nothing: no photo is a copy" in render(RUN, VARIANCE, [], [])

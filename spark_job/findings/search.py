@@ -1,0 +1,229 @@
+"""The stage `neighbours`: finds the photos that are nearest to each photo, and how alike their pixels are.
+
+Each task takes some of the photos and compares them with all files of the table, one after the other, so that no task
+holds more than a few thousand vectors. In a large run, the photos are first divided into cells of similar photos, with
+a file for each cell, and a task reads only the cells that are near to its photos. Tasks exchange nothing while they
+search, and each writes one file.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import faiss
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import SparkContext
+from pyspark.broadcast import Broadcast
+
+from spark_job import tables
+from spark_job.findings.copies import likeness
+from spark_job.neighbours import Cells, Nearest, Vectors
+from spark_job.tables import Table, matrix
+
+K = 10
+EXACT_UP_TO = 200_000
+"""Above this number of photos, the search compares a photo only with the cells that are nearest to it."""
+
+_PHOTOS_PER_TASK = 8_000
+_TASKS_PER_CORE = 2
+_PHOTOS_PER_CELL = 2_000
+_PROBES = 24
+_TRAINING_PHOTOS_PER_CELL = 50
+_FILES_AHEAD = 4
+_FILE_BITS = 32  # a row of the search is the number of its file and its place in the file, in one integer
+
+T = TypeVar("T")
+
+
+class Group(NamedTuple):
+    """The photos of one task: its number, and the numbers of their files."""
+
+    number: int
+    files: list[int]
+
+
+def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
+    context: SparkContext, photos: Table, count: int, cells: Table, neighbours: Table, exact_up_to: int = EXACT_UP_TO
+) -> NDArray[np.float32]:
+    """Write the 10 nearest other photos of each photo (NEIGHBOURS_SCHEMA).
+
+    Parameters
+    ----------
+    context
+        Where to run the tasks.
+    photos
+        The photos (SEARCH_SCHEMA).
+    count
+        Their number.
+    cells
+        Where to write the photos of a large run, divided into cells.
+    neighbours
+        The table to write.
+    exact_up_to
+        The largest number of photos that are not divided.
+
+    Returns
+    -------
+    ndarray of float32
+        The mean distance of each photo from its neighbours, in no particular order.
+    """
+    divided = None
+    if count > exact_up_to:
+        divided = _divide(context, photos, count, cells)
+        photos = cells
+    names = photos.names()
+    tasks = min(len(names), max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // _PHOTOS_PER_TASK)))
+    files = np.array_split(np.arange(len(names)), tasks)
+    groups = [Group(number, part.tolist()) for number, part in enumerate(files)]
+    run_task = partial(_search_group, photos, names, context.broadcast(divided), neighbours)
+    return np.concatenate(context.parallelize(groups, len(groups)).map(run_task).collect())
+
+
+def _search_group(
+    photos: Table, names: list[str], divided: "Broadcast[Cells | None]", neighbours: Table, group: Group
+) -> NDArray[np.float32]:
+    faiss.omp_set_num_threads(1)  # Spark gives each task one core
+    own = [_read(photos, names[file], tables.SEARCH_SCHEMA.names) for file in group.files]
+    rows = np.concatenate([_rows(file, len(part)) for file, part in zip(group.files, own, strict=True)])
+    mine = pa.concat_tables(own).combine_chunks()
+    queries = _vectors(mine)
+    nearest = Nearest(queries, K + 1)
+    wanted = _wanted(queries, names, divided.value)
+    read = lambda file: _vectors(_read(photos, names[file], ["vector"]))  # noqa: E731 - it is used once
+    for (file, of_queries), block in zip(wanted, _read_ahead(read, [file for file, _ in wanted]), strict=True):
+        nearest.add(block, file << _FILE_BITS, of_queries)
+    found, distances = nearest.without(rows)
+    others, places = _fetch(photos, names, found)
+    table = _neighbours(mine, others, places, distances)
+    neighbours.write(f"part-{group.number:05d}.parquet", table.to_batches(), tables.NEIGHBOURS_SCHEMA)
+    exists = places >= 0
+    means: Vectors = np.where(exists, distances, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
+    return means
+
+
+def _wanted(queries: Vectors, names: Sequence[str], divided: Cells | None) -> list[tuple[int, NDArray[np.intp] | None]]:
+    """Return the files to compare with, and which queries; None for all queries."""
+    if divided is None:
+        return [(file, None) for file in range(len(names))]
+    files = {name: file for file, name in enumerate(names)}
+    return [
+        (files[_cell_name(cell)], of_queries)
+        for cell, of_queries in divided.wanted(queries)
+        if _cell_name(cell) in files  # no photo is nearest to the centres of some cells
+    ]
+
+
+def _rows(file: int, count: int) -> NDArray[np.int64]:
+    return (file << _FILE_BITS) + np.arange(count, dtype=np.int64)
+
+
+def _fetch(photos: Table, names: Sequence[str], found: NDArray[np.int64]) -> tuple[pa.Table, NDArray[np.intp]]:
+    """Return the photos with these row numbers, and the place of each number among them; -1 where there is none."""
+    needed = np.unique(found[found >= 0])
+    files = np.unique(needed >> _FILE_BITS)
+    columns = ["path", "label", "sha256", "pixels_sha256", "miniature"]
+    parts = []
+    for file, part in zip(files, _read_ahead(lambda file: _read(photos, names[file], columns), files), strict=True):
+        parts.append(part.take(needed[needed >> _FILE_BITS == file] & (2**_FILE_BITS - 1)))
+    empty = pa.schema([tables.SEARCH_SCHEMA.field(name) for name in columns]).empty_table()
+    return pa.concat_tables([empty, *parts]).combine_chunks(), np.where(found >= 0, np.searchsorted(needed, found), -1)
+
+
+def _neighbours(mine: pa.Table, others: pa.Table, places: NDArray[np.intp], distances: Vectors) -> pa.Table:
+    """Return the rows of NEIGHBOURS_SCHEMA: for each photo, the others at its places."""
+    exists = places >= 0
+    alike = np.zeros(places.shape, np.float32)
+    if len(others):
+        alike = likeness(_miniatures(mine), _miniatures(others), places)
+    flat = others.take(places[exists])
+    repeated = np.nonzero(exists)[0]
+    same = np.full(len(flat), None, object)
+    for column, value in (("pixels_sha256", "pixels"), ("sha256", "bytes")):
+        same[_digests(mine, column)[repeated] == _digests(others, column)[places[exists]]] = value
+    structs = pa.StructArray.from_arrays(
+        [
+            flat.column("path").combine_chunks(),
+            flat.column("label").combine_chunks(),
+            pa.array(distances[exists], pa.float32()),
+            pa.array(alike[exists], pa.float32()),
+            pa.array(same, pa.string()),
+        ],
+        fields=list(tables.NEIGHBOUR),
+    )
+    offsets = np.concatenate([[0], exists.sum(axis=1).cumsum()]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(offsets, structs)
+    return pa.table([mine.column("path"), mine.column("label"), lists], schema=tables.NEIGHBOURS_SCHEMA)
+
+
+def _divide(context: SparkContext, photos: Table, count: int, cells: Table) -> Cells:
+    """Write the photos to one file per cell."""
+    number, probes, stride = cells_for(count)
+    sample = np.concatenate(photos.spread(context).map(partial(_sample, photos, stride)).collect())
+    divided = Cells.train(sample, number, probes)
+    parts = photos.spread(context).flatMap(partial(_by_cell, photos, context.broadcast(divided)))
+    parts.groupByKey(number).foreach(partial(_write_cell, cells))
+    return divided
+
+
+def cells_for(count: int) -> tuple[int, int, int]:
+    """Return how many cells a run of so many photos has, how many a query probes, and which share trains: 1 in n."""
+    number = -(-count // _PHOTOS_PER_CELL)
+    return number, _PROBES, max(1, count // (number * _TRAINING_PHOTOS_PER_CELL))
+
+
+def _sample(photos: Table, stride: int, name: str) -> Vectors:
+    return _vectors(_read(photos, name, ["vector"]))[::stride]
+
+
+def _by_cell(photos: Table, divided: "Broadcast[Cells]", name: str) -> Iterator[tuple[int, bytes]]:
+    faiss.omp_set_num_threads(1)
+    rows = _read(photos, name, tables.SEARCH_SCHEMA.names)
+    cells = divided.value.own(_vectors(rows))
+    for cell in np.unique(cells):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, tables.SEARCH_SCHEMA) as stream:
+            stream.write_table(rows.take(np.flatnonzero(cells == cell)))
+        yield int(cell), sink.getvalue().to_pybytes()
+
+
+def _write_cell(cells: Table, cell: tuple[int, Iterator[bytes]]) -> None:
+    number, parts = cell
+    batches = [batch for part in sorted(parts) for batch in pa.ipc.open_stream(part)]
+    cells.write(_cell_name(number), batches, tables.SEARCH_SCHEMA)
+
+
+def _cell_name(cell: int) -> str:
+    return f"cell-{cell:05d}.parquet"
+
+
+def _read(photos: Table, name: str, columns: Sequence[str]) -> pa.Table:
+    schema = pa.schema([tables.SEARCH_SCHEMA.field(column) for column in columns])
+    return pa.Table.from_batches((batch.cast(schema) for batch in photos.read(name, columns)), schema)
+
+
+def _read_ahead(read: Callable[[int], T], files: Sequence[int]) -> Iterator[T]:
+    """Yield what is read from files, in their order, while the next files are read."""
+    with ThreadPoolExecutor(_FILES_AHEAD) as pool:
+        waiting: deque[Future[T]] = deque()
+        for file in files:
+            waiting.append(pool.submit(read, int(file)))
+            if len(waiting) > _FILES_AHEAD:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
+def _vectors(rows: pa.Table) -> Vectors:
+    return matrix(rows.column("vector").combine_chunks()) if len(rows) else np.zeros((0, 1), np.float32)
+
+
+def _miniatures(rows: pa.Table) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(rows.column("miniature").to_pylist()), np.uint8).reshape(len(rows), -1)
+
+
+def _digests(rows: pa.Table, column: str) -> NDArray[np.object_]:
+    return np.array([*rows.column(column).to_pylist(), None], object)[:-1]

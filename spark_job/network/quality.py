@@ -1,0 +1,78 @@
+"""Measures photos: how bright and sharp they are, how much they show, and what they look like in miniature."""
+
+import hashlib
+import io
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+MINIATURE_SIDE = 14
+
+
+class Quality(NamedTuple):
+    """The measures of one photo. docs/findings.md says where they come from.
+
+    Attributes
+    ----------
+    sha256
+        The digest of the file's bytes.
+    pixels_sha256
+        The digest of the pixels at half size. It does not depend on the file's name, format or metadata.
+    width, height
+        The size of the photo in pixels, as the file stores it.
+    brightness_low, brightness_high
+        The 5th and the 99th percentile of the brightness, from 0 (black) to 1 (white).
+    sharpness
+        The steepest edges, from 0 to 1: the 99.5th percentile of the differences between neighbouring pixels at half
+        size, as a share of the photo's range of brightness.
+    entropy
+        Bits per colour value. A photo of one colour has 1.6.
+    miniature
+        The photo with 14 x 14 pixels, as bytes of RGB.
+    """
+
+    sha256: bytes
+    pixels_sha256: bytes
+    width: int
+    height: int
+    brightness_low: float
+    brightness_high: float
+    sharpness: float
+    entropy: float
+    miniature: bytes
+
+
+def measure(data: bytes, pixels: NDArray[np.uint8]) -> Quality:
+    """Measure a photo: the bytes of its file, and the pixels that a network gets, shape (side, side, 3)."""
+    half = Image.fromarray(pixels).reduce(2)
+    quarter = half.reduce(2)
+    darkest, low, high = _percentiles(quarter.convert("L").histogram(), [0.01, 0.05, 0.99])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in spark_job.network.images
+        width, height = Image.open(io.BytesIO(data)).size  # reads only the header
+    return Quality(
+        sha256=hashlib.sha256(data).digest(),
+        pixels_sha256=hashlib.sha256(half.tobytes()).digest(),
+        width=width,
+        height=height,
+        brightness_low=low / 255,
+        brightness_high=high / 255,
+        sharpness=min(1.0, _steepest(np.asarray(half.convert("L"))) / max(1, high - darkest)),
+        entropy=quarter.entropy(),
+        miniature=quarter.resize((MINIATURE_SIDE, MINIATURE_SIDE), Image.Resampling.BOX).tobytes(),
+    )
+
+
+def _steepest(grey: NDArray[np.uint8]) -> int:
+    rows, columns = grey[::8].astype(np.int16), grey[:, ::8].T.astype(np.int16)  # a sample is enough
+    steps = np.abs(np.diff(np.concatenate([rows, columns]), axis=1))
+    return _percentiles(np.bincount(steps.ravel()), [0.995])[0]
+
+
+def _percentiles(histogram: ArrayLike, shares: list[float]) -> list[int]:
+    total = np.cumsum(histogram)
+    places: list[int] = np.searchsorted(total, np.multiply(shares, total[-1])).tolist()
+    return places

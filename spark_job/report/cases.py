@@ -1,0 +1,78 @@
+"""The findings that the report shows, with their photos."""
+
+import base64
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from spark_job.findings import MEANINGS, Kind
+from spark_job.findings.kinds import Finding
+from spark_job.network.images import thumbnail
+from spark_job.rejection import RejectedImageError
+from spark_job.storage.base import Store
+
+_READERS = 16
+MEANINGLESS = (Kind.WRONG_LABEL, Kind.OUTLIER)
+"""The kinds that mean nothing with random weights; the others come from the pixels."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photo of a case; ``data_uri`` is None if the photo is gone."""
+
+    path: str
+    data_uri: str | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finding, its photo, and the photos to compare it with."""
+
+    finding: Finding
+    photo: Picture
+    others: list[Picture]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The cases of one kind; ``count`` is the number of all findings of this kind."""
+
+    kind: Kind
+    count: int
+    cases: list[Case]
+
+    @property
+    def meaning(self) -> str:
+        """What the kind means, in one sentence."""
+        return MEANINGS[self.kind]
+
+
+def pictures(source: Store, paths: Sequence[str], side: int = 64) -> dict[str, Picture]:
+    """Return photos by their path, small enough for a page."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return dict(zip(paths, pool.map(lambda path: Picture(path, _data_uri(source, path, side)), paths), strict=True))
+
+
+def chapters(counts: dict[str, int], findings: Sequence[Finding], source: Store) -> list[Chapter]:
+    """Return the findings by kind, with their photos. Kinds without findings are left out."""
+    shown = pictures(source, sorted({path for finding in findings for path in _paths(finding)}))
+    return [Chapter(kind, counts[kind], _cases(kind, findings, shown)) for kind in Kind if counts.get(kind)]
+
+
+def _cases(kind: Kind, findings: Sequence[Finding], shown: dict[str, Picture]) -> list[Case]:
+    chosen = [finding for finding in findings if finding.kind == kind]
+    return [
+        Case(finding, shown[finding.path], [shown[path] for path in _paths(finding) if path != finding.path])
+        for finding in sorted(chosen, key=lambda finding: finding.rank)
+    ]
+
+
+def _paths(finding: Finding) -> list[str]:
+    return [finding.path, *finding.compare]
+
+
+def _data_uri(source: Store, path: str, side: int) -> str | None:
+    try:
+        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(source.read(path).data, side)).decode()
+    except (OSError, RejectedImageError):
+        return None
