@@ -35,9 +35,9 @@ def _photo(seed: int) -> Image.Image:
     return Image.fromarray(blocks).resize((112, 112), Image.Resampling.NEAREST)
 
 
-def _save(photo: Image.Image, file: Path, **options: object) -> None:
+def _save(photo: Image.Image, file: Path, lossless: bool = False) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    photo.save(file, **options)
+    photo.save(file, lossless=lossless)
 
 
 @pytest.fixture(scope="module")
