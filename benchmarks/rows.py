@@ -1,5 +1,6 @@
 """The benchmarks, one function each. A row has what is measured, what it is compared with, and the target."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -120,6 +121,27 @@ def pca(bench: Bench) -> list[Row]:
         bench.rounds,
     )
     return [Row(f"PCA, {rows:,} x 1280 to 100", f"{ours:.1f} s", f"pyspark.ml, {theirs:.1f} s", ratio, least=12)]
+
+
+def neighbours(bench: Bench) -> list[Row]:
+    """Compare the search for neighbours with faiss alone, and measure its growth and recall in cells. One core."""
+    count, large, largest = bench.images * 25 // 4, bench.images * 25, bench.images * 125
+    one_core = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+    def seconds(which: str, rows: int) -> list[float]:
+        return printed_numbers("-m", "benchmarks.search", which, str(rows), **one_core)
+
+    ours, theirs, ratio = paired(lambda: seconds("ours", count)[0], lambda: seconds("faiss", count)[0], bench.rounds)
+    rows = [
+        Row(f"search for neighbours, {count:,} x 128", f"{ours:.1f} s", f"faiss, {theirs:.1f} s", ratio, least=0.75)
+    ]
+    (before, *_), (after, recall, *_) = seconds("cells", large), seconds("cells", largest)
+    growth = math.log(after / before) / math.log(largest / large)
+    return [
+        *rows,
+        Row(f"search in cells, {largest:,} x 128", f"{after:.0f} s", f"{large:,}, {before:.0f} s", growth, most=1.5),
+        Row(f"search in cells, {largest:,} x 128", f"recall@10 {recall:.3f}", "exact search", recall, least=0.95),
+    ]
 
 
 def reuse(bench: Bench) -> list[Row]:
@@ -264,6 +286,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         phone,
         colours,
         pca,
+        neighbours,
         reuse,
         floor,
         growth,

@@ -108,7 +108,7 @@ def test_a_change_of_anything_that_the_model_depends_on_compiles_it_again(
     seen.append(bundle._model_digest(str(h5), "litert"))
     seen.append(bundle._model_digest("random", "litert"))
     modules = sorted(sources.glob("*.py"))
-    assert {"__init__", "images", "limits", "model", "weights"} == {module.stem for module in modules}
+    assert {"__init__", "images", "limits", "model", "weights"} <= {module.stem for module in modules}
     for module in modules:
         module.write_text(module.read_text() + "# changed\n")
         seen.append(bundle._model_digest(str(h5), "litert"))
