@@ -56,6 +56,7 @@ def test_a_run_succeeds_and_its_output_is_the_summary(dev: Deployed, first: Exec
         "reused": 0,
         "rejected": 2,
     }
+    assert {kind: first.output["findings"][kind] for kind in ("duplicate", "dark")} == {"duplicate": 2, "dark": 1}
     assert first.output["report"] == f"s3://{dev.results}/runs/first/report.html"
     assert first.output["warnings"] == [
         "The weights are random: the features show that the job works, but they say nothing about fruit."

@@ -35,6 +35,7 @@ def publish(aws: Aws, run: str, started: float | None = None, weights: str = "im
         "counts": {"found": 4, "computed": 2, "reused": 1, "rejected": 1},
         "pca": {"components": 3, "variance_kept": 0.96},
         "images_per_second": 12.5,
+        "findings": {"duplicate": 2},
         "model": {"weights": weights},
     }
     aws.results[f"runs/{run}/summary.json"] = json.dumps(summary)
@@ -64,6 +65,7 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
         "components": 3,
         "variance_kept": 0.96,
         "images_per_second": 12.5,
+        "findings": {"duplicate": 2},
         "report": f"{folder}/report.html",
         "report_in_console": "https://eu-west-3.console.aws.amazon.com/s3/object/StorageResults?region=eu-west-3"
         "&prefix=runs/run-1/report.html",

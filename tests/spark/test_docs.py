@@ -19,6 +19,7 @@ from cdk_app.stage_settings import StageSettings
 from docs import costs
 from spark_job import cli
 from spark_job.demo import draw
+from spark_job.findings import Kind, listing
 from spark_job.manifest import Manifest
 from spark_job.progress import Stages
 from spark_job.report.summary import summary
@@ -122,13 +123,11 @@ def test_python_blocks_run_as_they_are(page: Path, demo: Demo, monkeypatch: pyte
     assert _run_python(page)
 
 
-def test_the_python_of_the_readme_finds_a_copy_with_another_label(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(demo.folder)
-    pairs = _run_python(ROOT / "README.md")["pairs"].set_index("path")
-    for path, other in (("Kiwi/00.jpg", "Lemon/copy.jpg"), ("Lemon/copy.jpg", "Kiwi/00.jpg")):
-        found = pairs.loc[path]
-        assert (found["nearest"], found["distance"]) == (other, pytest.approx(0, abs=1e-4))
-        assert found["label"] != found["nearest_label"]
+def test_a_copy_with_another_label_is_found(demo: Demo) -> None:
+    found = {finding.path: finding for finding in listing.find(demo.manifest.output, Kind.DUPLICATE).findings}
+    for path, other, label in (("Kiwi/00.jpg", "Lemon/copy.jpg", "Lemon"), ("Lemon/copy.jpg", "Kiwi/00.jpg", "Kiwi")):
+        assert found[path].other_path == other
+        assert found[path].detail == f"the same bytes, but the other's label is {label}"
 
 
 def test_the_summary_in_the_readme_has_the_lines_of_a_summary(demo: Demo) -> None:
