@@ -321,8 +321,16 @@ def _compile(options: argparse.Namespace, console: Console) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, unless it is a device such as /dev/stdout."""
+    from spark_job.storage import open_store
+
     try:
-        file.write_bytes(content)
+        if file.exists() and not file.is_file():
+            file.write_bytes(content)
+        else:
+            place = file.resolve()
+            place.parent.stat()  # a mistake in the path must not make folders
+            open_store(str(place.parent)).write(place.name, content)
     except OSError as error:
         raise UserError(f"The file {file} cannot be written: {error.strerror}.") from error
 

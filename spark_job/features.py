@@ -1,5 +1,6 @@
 """The feature stage: reads every image of a plan, and writes its features or the reason for its rejection."""
 
+import errno
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,8 @@ _TASKS_PER_CORE = 8
 _IMAGES_PER_TASK = (64, 4_000)
 _EXAMPLES = 50
 _NOT_MEASURED = (None,) * len(tables.QUALITY_SCHEMA)
+_OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors that say nothing about the photo that was read, such as too many open files."""
 
 
 class Photo(NamedTuple):
@@ -199,6 +202,8 @@ def _read(store: Store, photo: Photo) -> Read:
     except RejectedImageError as error:
         return Read(photo, error)
     except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise
         retries = error.retries if isinstance(error, UnavailableError) else 0
         return Read(photo, RejectedImageError(*_rejection(error)), retries)
     as_read = photo._replace(size=len(stored.data), modified=stored.modified)

@@ -1,7 +1,6 @@
 """One run, from start to end."""
 
 import platform
-from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -65,7 +64,7 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     folder.claim(_iso(started), model.digest)
     with folder.failure_left(), stages.written(folder.write_progress):
         with stages.stage("plan"):
-            files = [] if settings.recompute else runs.reusable(output, model.digest)
+            files = [] if settings.recompute else runs.reusable(output, model.digest, stages.say)
             todo = _plan(spark, source, folder, files, stages)
             check_count(settings.components, todo.found, network.feature_count)
         task = FeatureTask.prepare(spark, source.uri, model)
@@ -114,19 +113,20 @@ def _compute(spark: SparkSession, todo: Plan, task: FeatureTask, folder: RunFold
     """Write the features of all images. Return what was rejected."""
     table = folder.table(runs.FEATURES)
     rejections = features.compute(spark.sparkContext, todo, task, table, folder.table(runs.REJECTED))
-    _check_rejected(rejections.counts, todo.found, max_rejected, folder)
+    _check_rejected(rejections, todo.found, max_rejected, folder)
     reuse.copy(spark, todo, folder.output.uri, table)
     return rejections
 
 
-def _check_rejected(reasons: Counter[str], found: int, allowed: float, folder: RunFolder) -> None:
+def _check_rejected(rejections: Rejections, found: int, allowed: float, folder: RunFolder) -> None:
     """Raise RunError if too many images were rejected. The table of rejected images stays, so that it can be read."""
-    rejected = reasons.total()
+    rejected = rejections.counts.total()
     if rejected <= allowed * found and rejected < found:
         return
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejections.counts.items()))
     problem = f"{rejected:,} of {found:,} images were rejected ({counts})"
-    lists = f"{folder.uri}/{runs.REJECTED} lists them with the reasons."
+    first = next(one for one in rejections.examples if one.reason == rejections.counts.most_common(1)[0][0])
+    lists = f"One of them is {first.path}: {first.detail}. {folder.uri}/{runs.REJECTED} lists all with the reasons."
     if rejected == found:
         raise RunError(f"{problem}, so there is nothing to publish. {lists}")
     raise RunError(

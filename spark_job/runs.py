@@ -20,7 +20,7 @@
 import contextlib
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -147,6 +147,11 @@ class RunFolder:
         return None if text is None else str(json.loads(text)["reason"])
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the run has left a reason why it failed, even one that cannot be read."""
+        return self._read(FAILED) is not None
+
+    @property
     def progress(self) -> bytes | None:
         """What :meth:`write_progress` wrote last; None if it has not been called."""
         return self._read(PROGRESS)
@@ -270,7 +275,8 @@ def latest(output: Store) -> Manifest | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"The last run in {output.uri} cannot be read ({error}). Give another output, or delete its {LATEST}."
+            f"The last run in {output.uri} cannot be read ({error}). Run again, which replaces its {LATEST}, or give "
+            "another output."
         ) from error
 
 
@@ -281,13 +287,18 @@ class EarlierFile(NamedTuple):
     name: str
 
 
-def reusable(output: Store, model_digest: str) -> list[EarlierFile]:
+def reusable(output: Store, model_digest: str, say: Callable[[str], None]) -> list[EarlierFile]:
     """Return the features that a new run can reuse: of the last published run, and of all runs that are not published.
 
     A run that died has written complete files only, so its features are as good as those of a published run. This also
-    holds for a run in progress.
+    holds for a run in progress. If the last published run cannot be read, it is not reused, and ``say`` gets a
+    sentence about it.
     """
-    last = latest(output)
+    try:
+        last = latest(output)
+    except UserError as error:
+        last = None
+        say(f"The last run is not reused. {error}")
     known = _known(output)
 
     def is_candidate(folder: RunFolder) -> bool:
@@ -309,7 +320,7 @@ def newest_unfinished(output: Store, since: str) -> RunFolder | None:
         started = zip(pool.map(lambda folder: folder.started, known), known, strict=True)
         newest_first = sorted(started, key=lambda pair: pair[0], reverse=True)
     for when, folder in newest_first:
-        if when >= since and not folder.is_published and folder.failure is None:
+        if when >= since and not folder.is_published and not folder.has_failed:
             return folder
     return None
 

@@ -23,6 +23,7 @@ _CONF = Path(__file__).parent / "conf"
 # A run on a laptop is short, and Python does most of its work. So the JVM must start fast; its top speed matters less.
 # UsePerfData would leave a file in /tmp if Java is killed.
 _JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+_NO_REASON = "Error occurred during initialization of VM"  # the next line says why
 _QUIET_JVM = ["-Xlog:disable", "-Xlog:all=error:stderr"]  # users cannot act on warnings about the archive
 
 
@@ -51,21 +52,26 @@ def start() -> SparkSession:
 
 
 def _start_on_laptop(conf: SparkConf) -> None:
-    """Start Java in the folder for temporary files, because the working folder may be gone, or hold modules."""
+    """Start Java in the folder for temporary files, because the working folder may be gone, or hold modules.
+
+    Java writes to standard output why it does not start, but that is for the results of the command.
+    """
     said_before = os.fstat(2).st_size
     try:
-        gateway = launch_gateway(conf, {"cwd": tempfile.gettempdir()})  # type: ignore[no-untyped-call]
+        gateway = launch_gateway(conf, {"cwd": tempfile.gettempdir(), "stdout": 2})  # type: ignore[no-untyped-call]
     except PySparkRuntimeError:
         raise RuntimeError(f"Java did not start: {_said_since(said_before)}") from None
     SparkContext(conf=conf, gateway=gateway)
 
 
 def _said_since(offset: int) -> str:
-    """Return the first line on standard error that is about an error, if standard error is a log."""
+    """Return the first line on standard error that says what is wrong, if standard error is a log."""
     try:
         lines = os.pread(2, 65_536, offset).decode(errors="replace").splitlines()
     except OSError:  # it is a terminal
         lines = []
+    if _NO_REASON in lines[:-1]:
+        return lines[lines.index(_NO_REASON) + 1]
     return next((line for line in lines if "rror" in line or "nrecognized" in line), "its message is on standard error")
 
 

@@ -29,6 +29,7 @@ _ACCOUNT = {
     "RequestExpired": f"the credentials have expired. {_SIGN_IN}",
     "TokenRefreshRequired": f"the credentials have expired. {_SIGN_IN}",
     "InvalidToken": f"the session token is not valid. {_SIGN_IN}",
+    "InvalidSecurity": f"the credentials are not valid. {_SIGN_IN}",
     "UnrecognizedClientException": f"the session token is not valid. {_SIGN_IN}",
     "AllAccessDisabled": "all access is disabled. Ask AWS Support",
     "AccountProblem": "there is a problem with the AWS account. Ask AWS Support",
@@ -40,6 +41,7 @@ _OTHER_REGION = {
     *("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed"),
     *("IncorrectEndpoint", "IllegalLocationConstraintException"),
 }
+_PROXY_WANTS_PASSWORD = 407
 _TRANSIENT = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"}
 
 _DENIED = "access to {uri} is denied. It needs the permission {permission}"
@@ -103,6 +105,8 @@ class Refusal:
         return OSError(said) if is_final else ConnectionError(said)
 
     def _of_account(self) -> str | None:
+        if self.status == _PROXY_WANTS_PASSWORD:
+            return "the proxy wants a user name and a password. Set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT"
         if self.code not in _OTHER_REGION:
             return _ACCOUNT.get(self.code)
         where = self.region or "another region"

