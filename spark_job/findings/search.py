@@ -28,7 +28,7 @@ K = 10
 EXACT_UP_TO = 200_000
 """Above this number of photos, the search compares a photo only with the cells that are nearest to it."""
 
-_PHOTOS_PER_TASK = 8_000
+_PHOTOS_PER_TASK = 4_000
 _TASKS_PER_CORE = 2
 _PHOTOS_PER_CELL = 2_000
 _PROBES = 24
