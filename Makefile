@@ -72,7 +72,7 @@ $(UV): requirements-uv.lock
 	@touch $@
 
 # The cloud targets. npm installs the CDK command that package-lock.json pins; the command runs on the Node of .venv.
-.PHONY: synth check-account
+.PHONY: synth check-account try-aws
 CDK := .venv/bin/node node_modules/aws-cdk/bin/cdk
 
 synth: node_modules/.package-lock.json ## Write the CloudFormation template and the job's bundle to cdk.out
@@ -81,6 +81,9 @@ synth: node_modules/.package-lock.json ## Write the CloudFormation template and 
 
 check-account: .venv/.user ## Ask AWS whether a deployment would work; nothing is changed (C='-c stage=prod' for settings)
 	@$(RUN) cdk_app.preflight $(C)
+
+try-aws: .venv/.user ## Run once on a deployed stage, check the results, print what it took, remove the photos (C as above)
+	@$(RUN) cdk_app.trial $(C)
 
 node_modules/.package-lock.json: package-lock.json .venv/.user
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null

@@ -12,6 +12,12 @@ from cdk_app.prices import DISK_GB, Nodes
 from cdk_app.stage_settings import Architecture
 from cdk_app.vpc import EMR_MANAGED, IsolatedVpc
 
+# EMR 8 (emr-spark-8.x, Spark 4) needs more than another label:
+# - CDK's EmrCreateCluster must accept the label. Version 2.275 does not.
+# - In `cdk_app.vpc`, the policy of the S3 endpoint must let nodes read aws157-instance-data-0-prod-<region> and
+#   aws157-instance-data-1-prod-<region> (EMR Management Guide, "Sample policies for private subnets").
+# - EMR creates an interface endpoint, emr-service-vpce (AmazonEMRServicePolicy_v2 allows it). Nodes reach endpoints on
+#   port 443, so the group of this endpoint must accept this port from the nodes. The stack has no such rule.
 RELEASE = "emr-7.14.0"
 
 #: Each fleet has several types, so a run starts even if one type is sold out. Every type has 4 vCPU and 16 GiB, so one

@@ -9,6 +9,7 @@ import functools
 import math
 from dataclasses import dataclass
 
+from cdk_app.assumptions import PHOTOS_PER_SECOND, START_MINUTES
 from cdk_app.prices import DISK_GB, DISKS, EMR_FEE, HOURS_PER_MONTH, INSTANCES, Price
 
 REGION = "eu-west-3"
@@ -79,8 +80,8 @@ def ways() -> list[Way]:
     serverless = CORES * price["serverless_core"] + MEMORY * price["serverless_gb"]
     node, spot_node = price["machine"] + emr, price["machine"] * price["spot"] + emr
     return [
-        Way("EMR on EC2 (this project)", node, node, 7),
-        Way("EMR on EC2, workers on spot", spot_node, node, 7),
+        Way("EMR on EC2 (this project)", node, node, START_MINUTES),
+        Way("EMR on EC2, workers on spot", spot_node, node, START_MINUTES),
         Way("EMR Serverless", serverless, serverless, 1.5),
         Way("Databricks, jobs cluster", databricks, databricks, 5),
         Way("SageMaker Batch Transform", price["x86"] * price["sagemaker"], 0, 5),
@@ -158,7 +159,9 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, nargs="+", default=[10**4, 10**6, 10**8], help="default: %(default)s")
-    parser.add_argument("--speed", type=float, default=90.0, help="photos per second and core (default: %(default)s)")
+    parser.add_argument(
+        "--speed", type=float, default=PHOTOS_PER_SECOND, help="photos per second and core (default: %(default)s)"
+    )
     options = parser.parse_args()
     print(price_table(), table(options.photos, options.speed), sep="\n\n")
 

@@ -5,22 +5,18 @@ It takes the settings of ``cdk deploy`` and prints one line per check, with the 
     python -m cdk_app.preflight -c region=eu-west-1 -c stage=prod
 """
 
-import argparse
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
 
 import cdk_app  # must be first: it sets the Node that CDK runs on  # noqa: F401 # isort: skip
+from cdk_app.account import Account, AwsError, Client
+from cdk_app.command_line import Parser, context
 from cdk_app.preflight import checks
-from cdk_app.preflight.account import Account, AwsError, Client
 from cdk_app.preflight.checks import DEFAULT_QUALIFIER, Deployment, Finding, Outcome
 from cdk_app.stage_settings import SettingsError, StageSettings
 
-_CDK_JSON = Path(__file__).parents[2] / "cdk.json"
 _QUALIFIER = "@aws-cdk/core:bootstrapQualifier"
 
 
@@ -77,12 +73,12 @@ def main(arguments: Sequence[str] | None = None, client: Client | None = None) -
         The exit code: 0 if nothing stands in the way, 1 if something would fail, 2 for wrong use.
     """
     try:
-        context = _context(_parser().parse_args(arguments).context)
-        settings = StageSettings.from_context(context)
+        given = context(_parser().parse_args(arguments).context)
+        settings = StageSettings.from_context(given)
     except SettingsError as error:
         print(f"fruits: {error}", file=sys.stderr)
         return 2
-    qualifier = str(context.get(_QUALIFIER, DEFAULT_QUALIFIER))
+    qualifier = str(given.get(_QUALIFIER, DEFAULT_QUALIFIER))
     findings = _run(Deployment(settings, qualifier, Account(settings.region, client)))
     print(f"\n{_conclusion(findings)}")
     return int(any(finding.outcome is Outcome.FAILS for finding in findings))
@@ -121,48 +117,12 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
-def _context(given: Iterable[str]) -> dict[str, object]:
-    """Return the context of the app as CDK reads it: `cdk.json`, and then the command line.
-
-    Raises
-    ------
-    SettingsError
-        If an argument has no value, or `cdk.json` is not JSON.
-    """
-    try:
-        context: dict[str, object] = json.loads(_CDK_JSON.read_text())["context"]
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{_CDK_JSON} is not valid JSON: {error}.") from None
-    for argument in given:
-        name, equals, value = argument.partition("=")
-        if not equals:
-            raise SettingsError(f'The setting "{argument}" has no value; write it as -c name=value.')
-        context[name] = value
-    return context
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports wrong use in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"fruits: {message}; give settings as -c name=value.\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    return Parser(
         prog="python -m cdk_app.preflight",
         description="Ask AWS whether a deployment and its first run would work. Nothing is changed.",
         epilog="Marks: ✓ is fine, ✗ would fail, ! is a warning, ? could not be checked.",
     )
-    parser.add_argument(
-        "-c",
-        "--context",
-        action="append",
-        default=[],
-        metavar="name=value",
-        help="a setting, as for cdk deploy; repeat it for more",
-    )
-    return parser
 
 
 if __name__ == "__main__":

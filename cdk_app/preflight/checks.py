@@ -9,8 +9,8 @@ from typing import Any
 import aws_cdk as cdk
 
 from cdk_app import europe
+from cdk_app.account import ALWAYS_ENABLED, UNREACHABLE, Account, AwsError
 from cdk_app.emr_cluster import CORES, RELEASE, instance_types
-from cdk_app.preflight.account import ALWAYS_ENABLED, UNREACHABLE, Account, AwsError
 from cdk_app.stage_settings import StageSettings
 
 DEFAULT_QUALIFIER = str(cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER)

@@ -16,6 +16,8 @@ SMALL = ((320, 320), (320, 320), (360, 270), (270, 360))
 LARGE, LARGE_UPRIGHT = (1600, 1200), (1200, 1600)
 SUFFIXES = {7: ".png", 17: ".JPG", 27: ".webp", 37: ".PNG"}
 """The suffixes of a few of every 40 photos; the others are ``.jpg``."""
+BROKEN = ("Banana/cut-short.jpg", "Lemon/shopping-list.jpg")
+"""Half a JPEG, and a text."""
 
 
 def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
@@ -63,8 +65,9 @@ def _files(images_per_label: int, seed: int) -> Iterator[tuple[str, Callable[[],
             suffix = SUFFIXES.get(turn % 40, ".jpg")
             yield f"{label}/{number:02d}{suffix}", partial(_photo, label, turn, [seed, place, number], suffix)
     yield from _mistakes(seed)
-    yield "Banana/cut-short.jpg", partial(_half_a_photo, seed)
-    yield "Lemon/shopping-list.jpg", lambda: b"6 lemons\n1 pineapple\nno more bananas\n"
+    half, text = BROKEN
+    yield half, partial(_half_a_photo, seed)
+    yield text, lambda: b"6 lemons\n1 pineapple\nno more bananas\n"
 
 
 def _mistakes(seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:

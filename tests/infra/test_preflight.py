@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from cdk_app import command_line
 from cdk_app.bundle import ROOT
 from cdk_app.emr_cluster import RELEASE
-from cdk_app.preflight import __main__ as command
 from cdk_app.preflight.__main__ import CHECKS, main
 from cdk_app.preflight.checks import DEFAULT_QUALIFIER, MINIMUM_BOOTSTRAP_VERSION
 from tests.infra.recorded_aws import (
@@ -561,7 +561,7 @@ def test_settings_and_qualifier_in_cdk_json_count(run: Run, monkeypatch: pytest.
     file = tmp_path / "cdk.json"
     context = {"@aws-cdk/core:bootstrapQualifier": "fruit", "core_nodes": 20, "stage": "prod"}
     file.write_text(json.dumps({"context": context}))
-    monkeypatch.setattr(command, "_CDK_JSON", file)
+    monkeypatch.setattr(command_line, "_CDK_JSON", file)
     aws = healthy()
     report = run(aws, "core_nodes=3")
     assert "(4 nodes of 4)" in report.lines["on-demand vCPU"][1]

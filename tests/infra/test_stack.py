@@ -1,15 +1,13 @@
-"""What each role may and may not do, which resources a stage keeps, and what the linters find in the template."""
+"""What each role may and may not do, and which resources a stage keeps."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
-import cfnlint.api
 import pytest
 from aws_cdk import aws_sns as sns
 from cdk_nag import AwsSolutionsChecks
-from cfnlint.config import ManualArgs
 from ministack.core import iam_evaluator
 
 from cdk_app.bundle import Bundle
@@ -244,14 +242,6 @@ def test_every_resource_that_costs_carries_the_tags(synthesise: Synthesise, kind
 def test_no_account_is_named(dev: Synthesised) -> None:
     digits = {word for word in json.dumps(dev.template).replace('"', " ").replace(":", " ").split() if word.isdigit()}
     assert not [word for word in digits if len(word) == 12]
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_cfn_lint_finds_nothing(synthesise: Synthesise, settings: StageSettings) -> None:
-    # W3010: the zones are named so that CDK does not have to ask AWS. W3005: CDK writes dependencies twice.
-    config = ManualArgs(ignore_checks=["W3005", "W3010"])
-    template = json.dumps(dict(synthesise(settings).template))
-    assert [str(match) for match in cfnlint.api.lint(template, regions=[settings.region], config=config)] == []
 
 
 def test_prod_keeps_its_buckets_and_dev_leaves_nothing(dev: Synthesised, synthesise: Synthesise) -> None:

@@ -1,4 +1,4 @@
-"""An AWS account that is asked questions. Nothing here changes anything."""
+"""An AWS account: requests to it, and errors in one sentence."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -15,7 +15,7 @@ ALWAYS_ENABLED = "eu-west-1"
 
 _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3})
 _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
-_TOKENS = ("NextToken", "Marker")  # a long answer has one of them, and the next request repeats it
+_TOKENS = ("NextToken", "nextToken", "Marker")  # a long answer has one of them, and the next request repeats it
 
 #: The code of an error that means that the request had no answer.
 UNREACHABLE = "Unreachable"
@@ -40,12 +40,12 @@ class AwsError(Exception):
 
 
 class Account:
-    """An account, asked in one region.
+    """An account, used in one region.
 
     Parameters
     ----------
     region
-        The region that is asked by default.
+        The region of all requests that name no other.
     client
         Returns the client of boto3 for a service and a region. By default it uses the credentials of the environment.
     """
