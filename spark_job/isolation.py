@@ -14,7 +14,7 @@ from io import TextIOWrapper
 _OF_OTHERS = ("SPARK_", "_SPARK_", "PYSPARK_", "HADOOP_", "YARN_", "HIVE_", "KERAS_")
 _IGNORED = {
     *("JAVA_HOME", "JAVA_OPTS", "_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"),
-    *("PYTHONPATH", "TF_USE_LEGACY_KERAS", "TF_XLA_FLAGS", "XLA_FLAGS", "ARROW_PRE_0_15_IPC_FORMAT"),
+    *("PYTHONPATH", "PYTHONWARNINGS", "TF_USE_LEGACY_KERAS", "TF_XLA_FLAGS", "XLA_FLAGS", "ARROW_PRE_0_15_IPC_FORMAT"),
     *("BASH_ENV", "CDPATH"),  # Spark's launcher is a bash script
 }
 AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # boto3, other AWS tools, Python itself
@@ -24,7 +24,11 @@ _USED = {"KERAS_HOME"}  # where Keras has downloaded weights
 def isolate() -> None:
     """Prepare this process, and the processes that it starts, for any shell and any working folder."""
     _open_standard_streams()
+    if sys.flags.optimize > 1:
+        print("fruits: Spark needs the docstrings that PYTHONOPTIMIZE=2 removes. Unset it.", file=sys.stderr)
+        sys.exit(2)
     _import_only_what_is_installed()
+    _forget_warnings()
     for name in list(os.environ):
         if (name.startswith(_OF_OTHERS) or name in _IGNORED) and name not in _USED:
             del os.environ[name]
@@ -53,6 +57,15 @@ def _import_only_what_is_installed() -> None:
     needed = {os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__), *site.getsitepackages()}
     foreign = set(os.environ.get("PYTHONPATH", "").split(os.pathsep)) | {"", _working_folder()}
     sys.path[:] = [place for place in sys.path if place in needed or place not in foreign]
+
+
+def _forget_warnings() -> None:
+    """Let no warning of a library end a command, which ``PYTHONWARNINGS=error`` would do."""
+    if sys.warnoptions:
+        import warnings
+
+        sys.warnoptions.clear()
+        warnings.simplefilter("ignore")
 
 
 def _working_folder() -> str:

@@ -24,6 +24,7 @@ _CONF = Path(__file__).parent / "conf"
 # UsePerfData would leave a file in /tmp if Java is killed.
 _JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
 _NO_REASON = "Error occurred during initialization of VM"  # the next line says why
+_ROOT = "Caused by: "
 _QUIET_JVM = ["-Xlog:disable", "-Xlog:all=error:stderr"]  # users cannot act on warnings about the archive
 
 
@@ -70,6 +71,8 @@ def _said_since(offset: int) -> str:
         lines = os.pread(2, 65_536, offset).decode(errors="replace").splitlines()
     except OSError:  # it is a terminal
         lines = []
+    if roots := [line for line in lines if line.startswith(_ROOT)]:
+        return roots[-1].removeprefix(_ROOT)
     if _NO_REASON in lines[:-1]:
         return lines[lines.index(_NO_REASON) + 1]
     return next((line for line in lines if "rror" in line or "nrecognized" in line), "its message is on standard error")
@@ -82,6 +85,7 @@ def _prepare_laptop() -> dict[str, str]:
     _check_user()
     os.environ["JAVA_HOME"] = str(JAVA_HOME)
     os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # otherwise Java looks up this machine's name, which may not exist
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     if not shutil.which("bash"):

@@ -5,11 +5,11 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from spark_job.network.colour import to_srgb
 from spark_job.network.geometry import NewSize, resized, upright
-from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, LimitError, check_chunks, in_one_scan
+from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, MAX_PROFILE_BYTES, LimitError, check_chunks, in_one_scan
 from spark_job.network.transparency import on_white
 from spark_job.rejection import Reason, RejectedImageError
 
@@ -28,6 +28,8 @@ DECODING = "3: upright, sRGB, white behind transparency, bicubic"
 
 Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values()) // 2  # Pillow itself refuses images of twice this size
 
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES  # Pillow's limit for profiles too
+_PNG = b"\x89PNG"
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _THUMBNAIL_SIDE = 64
 
@@ -86,7 +88,7 @@ def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about metadata
-            return _decoded(data, side, new_size)
+            return _decoded_in_any_case(data, side, new_size)
     except RejectedImageError:
         raise
     except UnidentifiedImageError as error:
@@ -96,6 +98,33 @@ def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
     except Exception as error:
         # Pillow's decoders raise many types: OSError, SyntaxError, ValueError, struct.error, ...
         raise RejectedImageError(_reason(str(error).lower(), data), str(error) or type(error).__name__) from error
+
+
+def _decoded_in_any_case(data: bytes, side: int, new_size: NewSize) -> Image.Image:
+    """Decode a file. If that fails, try a PNG without its metadata, which Pillow refuses if it is damaged or long."""
+    try:
+        return _decoded(data, side, new_size)
+    except (RejectedImageError, LimitError):
+        raise
+    except Exception:
+        bare = _without_metadata(data) if data.startswith(_PNG) else data
+        if len(bare) == len(data):
+            raise
+        return _decoded(bare, side, new_size)
+
+
+def _without_metadata(png: bytes) -> bytes:
+    """Return a PNG with the chunks that its pixels need: the critical ones, whose names begin in upper case, and tRNS.
+
+    Its colour profile is left out too, so the colours count as sRGB.
+    """
+    kept, at = [png[:8]], 8
+    while at < len(png):
+        end, name = at + 12 + int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        if name[:1].isupper() or name == b"tRNS":
+            kept.append(png[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _reason(said: str, data: bytes) -> Reason:
@@ -134,7 +163,7 @@ def _kind(data: bytes) -> str:
     """Return a file's key in MAX_PIXELS. An unknown format gets the strictest limit, and Pillow then rejects it."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG" if in_one_scan(data) else "JPEG in several scans"
-    if data.startswith(b"\x89PNG"):
+    if data.startswith(_PNG):
         check_chunks(data)
         return "PNG"
     return "WEBP"

@@ -29,6 +29,8 @@ class LocalStore:
             self._root = Path(path).resolve()
         except FileNotFoundError:
             raise UserError(f"{path} is in the working folder, which is gone. Give an absolute path.") from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link leads to itself
+            raise UserError(f"{path} cannot be used: {error}. Give another path.") from None
         self.uri = str(self._root)
 
     def folders(self, below: str = "") -> list[str]:

@@ -100,7 +100,13 @@ def test_no_shell_and_no_working_folder_changes_a_run(tmp_path: Path, model_file
         **dict.fromkeys(("_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS"), "-XX:+No"),
         **{"SPARK_REMOTE": "sc://nowhere.invalid", "SPARK_LOCAL_DIRS": "/dev/null/x", "SPARK_TESTING": "1"},
         **{"PYSPARK_GATEWAY_PORT": "9", "PYSPARK_GATEWAY_SECRET": "x", "PYSPARK_PYTHON": "/bin/false"},
-        **{"PYSPARK_SUBMIT_ARGS": "--master yarn", "PYTHONPATH": str(other), "LC_ALL": "C", "CDPATH": str(tmp_path)},
+        **{
+            "PYSPARK_SUBMIT_ARGS": "--master yarn",
+            "PYTHONWARNINGS": "error",
+            "PYTHONPATH": str(other),
+            "LC_ALL": "C",
+            "CDPATH": str(tmp_path),
+        },
     }
     done = subprocess.run(
         [str(COMMAND), "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "résultats"),

@@ -15,7 +15,7 @@ from spark_job.errors import UserError
 @pytest.fixture
 def laptop(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without settings of Spark. The old environment is restored after the test."""
-    for name in ("JAVA_HOME", "SPARK_HOME", "PYTHONPATH", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON"):
+    for name in ("JAVA_HOME", "SPARK_HOME", "PYTHONPATH", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON", "SPARK_LOCAL_IP"):
         monkeypatch.setenv(name, "")  # so that the old value is restored, whether it was set or not
         monkeypatch.delenv(name)
     return monkeypatch
@@ -58,6 +58,14 @@ def test_java_that_does_not_start_says_why_and_prints_no_result(tmp_path: Path) 
         log.seek(0)
         assert "Java did not start: Too small maximum heap" in log.read()
     assert done.stdout == b""
+
+
+def test_spark_starts_on_a_machine_whose_name_cannot_be_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
+    start = "from pyspark import SparkConf; from spark_job import session as s; "
+    start += "s._start_on_laptop(SparkConf().setAll([*s._prepare_laptop().items()]).setAppName('test'))"
+    settings = {"JDK_JAVA_OPTIONS": f"-Djdk.net.hosts.file={tmp_path / 'hosts'}"}
+    subprocess.run([sys.executable, "-c", start], env=os.environ | settings, check=True)
 
 
 def test_a_class_archive_is_used_once_it_is_complete(laptop: pytest.MonkeyPatch, tmp_path: Path) -> None:

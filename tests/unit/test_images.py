@@ -1,5 +1,6 @@
 import contextlib
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -100,6 +101,26 @@ def test_each_defect_of_a_file_gives_its_reason() -> None:
     assert _reason(_file(noise, "JPEG")[:2000]) == Reason.TRUNCATED
     assert _reason(_file(noise, "PNG")[:9000]) == Reason.TRUNCATED
     assert _reason(_file(noise, "WEBP")[:900]) in (Reason.TRUNCATED, Reason.UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (b"zTXt", b"x\0\0" + zlib.compress(bytes(2**23))),  # Pillow refuses long texts
+        (b"iCCP", b"x\0\0" + zlib.compress(bytes(2**23))),
+        (b"iCCP", b"x\0\1"),  # an unknown compression
+        (b"pHYs", b"\0"),
+        (b"fcTL", bytes(26)),
+    ],
+)
+def test_metadata_of_a_png_is_no_reason_to_reject_it(name: bytes, body: bytes) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    plain = _file(Image.fromarray(image))
+    chunk = len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+    first = plain.index(b"IDAT") - 4
+    assert (decode(plain[:first] + chunk + plain[first:], 32) == decode(plain, 32)).all()
+    wrong_sum = chunk[:-1] + bytes([chunk[-1] ^ 1])
+    assert (decode(plain[:first] + wrong_sum + plain[first:], 32) == decode(plain, 32)).all()
 
 
 def test_a_decompression_bomb_is_rejected_before_it_is_decoded() -> None:

@@ -192,6 +192,12 @@ def test_a_file_is_created_once_where_there_are_no_hard_links(tmp_path: Path, mo
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["b"]
 
 
+def test_a_link_that_leads_to_itself_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match=r"/loop cannot be used: .*loop"):
+        open_store(str(tmp_path / "loop"))
+
+
 def test_a_full_disk_is_named_and_keeps_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
