@@ -84,13 +84,18 @@ def main(
         except Exception as error:
             told = explain(error)
             if isinstance(told, UnexpectedError):
-                traceback.print_exc()
+                with contextlib.suppress(OSError):  # the disk of the log may be full
+                    traceback.print_exc()
         else:
             return 0
     message = f"fruits: {told}"
     with interruption.ending:
-        details = f" Details are in {log.keep()}." if log and isinstance(told, UnexpectedError) else ""
+        details = ""
+        if log and isinstance(told, UnexpectedError):
+            with contextlib.suppress(OSError):
+                details = f" Details are in {log.keep()}."
         print(message + details, file=handle)
+        handle.close()
         on_failure(options, message)
     return 2 if isinstance(told, UserError) else 1
 

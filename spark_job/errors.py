@@ -11,11 +11,13 @@
 """
 
 import re
+import tempfile
 
 _TRACEBACK = "Traceback (most recent call last):"
 _OWN = re.compile(r"^spark_job\.[\w.]*\.(?P<name>\w+Error): (?P<said>.*)$", re.MULTILINE)
 _USER_ERRORS = ("UserError", "AccountError")
 _ERRNO = re.compile(r"^(?:\w+: )?\[Errno \d+\] (?P<problem>[^:]+): '(?P<file>.*)'$")
+_FULL = "No space left on device"
 _LONGEST = 500
 
 
@@ -81,4 +83,6 @@ def _line(text: str) -> str:
     line = next((line for line in lines if not line.endswith(":")), lines[0]).removesuffix(":")
     if file := _ERRNO.match(line):
         return f"{file['problem']}: {file['file']}"
+    if line.endswith(_FULL):  # what this program writes elsewhere has a name
+        return f"{_FULL} for temporary files in {tempfile.gettempdir()}. Set TMPDIR to a folder on another disk"
     return line

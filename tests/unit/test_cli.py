@@ -32,3 +32,15 @@ def test_a_command_writes_through_links_and_to_devices_and_makes_no_folder(tmp_p
     with pytest.raises(UserError, match="No such file or directory"):
         cli._write(tmp_path / "none" / "page.html", b"new")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_log_on_a_full_disk_hides_no_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "_watch", refuse)
+    monkeypatch.setattr("traceback.print_exc", refuse)
+    assert cli.main(["watch", "--output", "x"]) == 1
+    assert "No space left on device for temporary files in" in capfd.readouterr().err

@@ -43,6 +43,8 @@ def _chain() -> Exception:
             "the second line is the first with words",
         ),
         (UnavailableError("s3://b/k did not answer"), "s3://b/k did not answer"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device for temporary files in /"),
+        (RuntimeError("java.io.IOException: No space left on device"), "No space left on device for temporary files"),
         (ConnectionRefusedError(111, "Connection refused"), "Spark's Java process has ended. Perhaps"),
         (RuntimeError("org.apache.spark.SparkException:\nError from python worker:\n  No module named x"), "No module"),
         (
