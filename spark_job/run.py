@@ -22,6 +22,7 @@ from spark_job.progress import Stages
 from spark_job.report import page
 from spark_job.report.cases import Chapter, chapters
 from spark_job.report.map import Point
+from spark_job.report.text import in_one_line
 from spark_job.runs import EarlierFile, RunFolder
 from spark_job.sample import Census, Sample
 from spark_job.settings import Settings
@@ -125,8 +126,11 @@ def _check_rejected(rejections: Rejections, found: int, allowed: float, folder: 
         return
     counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejections.counts.items()))
     problem = f"{rejected:,} of {found:,} images were rejected ({counts})"
-    first = next(one for one in rejections.examples if one.reason == rejections.counts.most_common(1)[0][0])
-    lists = f"One of them is {first.path}: {first.detail}. {folder.uri}/{runs.REJECTED} lists all with the reasons."
+    most = rejections.counts.most_common(1)[0][0]
+    # The examples are the first 50 by reason, so they may have none of the most frequent reason.
+    example = next((one for one in rejections.examples if one.reason == most), rejections.examples[0])
+    about = in_one_line(f"{example.path}: {example.detail}")
+    lists = f"One of them is {about}. {folder.uri}/{runs.REJECTED} lists all with the reasons."
     if rejected == found:
         raise RunError(f"{problem}, so there is nothing to publish. {lists}")
     raise RunError(

@@ -24,7 +24,7 @@ from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.weights import load
 from spark_job.rejection import RejectedImageError
 from spark_job.report.template import render_template
-from spark_job.report.text import label_name
+from spark_job.report.text import in_one_line, label_name
 from spark_job.storage import open_store
 from spark_job.tables import Table, matrix
 
@@ -150,11 +150,14 @@ def _nearest_in_file(table: Table, query: NDArray[np.float32], k: int, name: str
 def text(found: Found) -> str:
     """Return the result for a terminal, one line per photo."""
     label, votes = found.vote
-    lines = [f"{'run':<10}{found.run.run_id}", f"{'label':<10}{label} ({votes} of {len(found.neighbours)})"]
-    names = [label_name(neighbour.label) for neighbour in found.neighbours]
+    lines = [
+        f"{'run':<10}{found.run.run_id}",
+        f"{'label':<10}{in_one_line(label)} ({votes} of {len(found.neighbours)})",
+    ]
+    names = [in_one_line(label_name(neighbour.label)) for neighbour in found.neighbours]
     width = max(map(len, names))
     for heading, name, neighbour in zip(chain(["nearest"], repeat("")), names, found.neighbours, strict=False):
-        lines.append(f"{heading:<10}{neighbour.distance:<9.2f}{name:<{width}}  {neighbour.path}")
+        lines.append(f"{heading:<10}{neighbour.distance:<9.2f}{name:<{width}}  {in_one_line(neighbour.path)}")
     if found.run.model.meaningless:
         lines.append(f"{'weights':<10}random: the distances mean nothing")
     return "\n".join(lines)

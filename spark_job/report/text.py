@@ -12,6 +12,15 @@ def label_name(label: str | None) -> str:
     return label or NO_LABEL
 
 
+def in_one_line(text: str) -> str:
+    r"""Return a name with its line breaks and other control characters escaped, for a terminal.
+
+    >>> in_one_line("new\nline/ç.jpg")
+    'new\\nline/ç.jpg'
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def share(ratio: float, digits: int = 1) -> str:
     """Return a ratio as a percentage.
 

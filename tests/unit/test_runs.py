@@ -129,9 +129,12 @@ def test_a_damaged_reason_counts_as_failed(output: Store) -> None:
 
 def test_a_run_without_usable_photos_says_what_is_wrong_with_one_of_them(output: Store) -> None:
     detail = "access to s3://b/x.jpg is denied. It needs the permission s3:GetObject"
-    denied = Rejections(Counter(denied=2, empty=1), [RejectedPhoto("denied", "x.jpg", detail)])
-    with pytest.raises(RunError, match=r"2 denied, 1 empty.* One of them is x\.jpg: .* s3:GetObject\."):
+    denied = Rejections(Counter(denied=2, empty=1), [RejectedPhoto("denied", "a\nb/x.jpg", detail)])
+    with pytest.raises(RunError, match=r"2 denied, 1 empty.* One of them is a\\nb/x\.jpg: .* s3:GetObject\."):
         _check_rejected(denied, 3, 0.05, RunFolder(output, "one"))
+    other = Rejections(Counter(denied=1, unreadable=9), denied.examples)
+    with pytest.raises(RunError, match=r"1 denied, 9 unreadable.* One of them is"):
+        _check_rejected(other, 10, 0.05, RunFolder(output, "one"))
 
 
 def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
