@@ -1,6 +1,7 @@
 """One run, from start to end."""
 
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,7 @@ from spark_job.sample import Census, Sample
 from spark_job.settings import Settings
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
+from spark_job.tables import Table
 
 _LIBRARIES = (
     *("pyspark", "tensorflow", "tensorflow-cpu", "ai-edge-litert"),
@@ -153,18 +155,16 @@ class _Reduced:
 
 def _reduce(context: SparkContext, source: Store, folder: RunFolder, settings: Settings, stages: Stages) -> _Reduced:
     """Fit PCA, write the model and the projection, find what is to be looked at, and draw a sample of the photos."""
-    table = folder.table(runs.FEATURES)
+    table, photos = folder.table(runs.FEATURES), folder.table(runs.PHOTOS)
     with stages.stage("pca"):
         fitted = pca.fit(context, table, settings.components, settings.standardize)
-        pipeline.save(fitted, folder.output, f"{folder.path}/{runs.MODEL}")
-    photos = folder.table(runs.PHOTOS)
-    with stages.stage("projection"):
-        pca.project(context, table, fitted, folder.table(runs.PCA), photos)
-        census = sample.count(context, table)
-        if census.repeated:
-            raise RunError(
-                f"{census.repeated:,} photos would be in the result twice, so it is not published. Run again."
-            )
+    with ThreadPoolExecutor() as pool:
+        # Importing pyspark.ml, to save the model, takes a second in which the executors can compute the projection.
+        saved = pool.submit(pipeline.save, fitted, folder.output, f"{folder.path}/{runs.MODEL}")
+        with stages.stage("projection"):
+            pca.project(context, table, fitted, folder.table(runs.PCA), photos)
+            census = _count(context, table)
+        saved.result()
     with stages.stage("neighbours"):
         neighbours = folder.table(runs.NEIGHBOURS)
         distances = search(context, photos, len(census.hashes), folder.table(runs.CELLS), neighbours)
@@ -181,6 +181,14 @@ def _reduce(context: SparkContext, source: Store, folder: RunFolder, settings: S
         return _Reduced(
             fitted, drawn, drawn.points(source), census, found, chapters(found.in_order, found.cases, source)
         )
+
+
+def _count(context: SparkContext, table: Table) -> Census:
+    """Count the photos of the features table. Raise RunError if one of them is there twice."""
+    census = sample.count(context, table)
+    if census.repeated:
+        raise RunError(f"{census.repeated:,} photos would be in the result twice, so it is not published. Run again.")
+    return census
 
 
 def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaRecord:
