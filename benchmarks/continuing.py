@@ -1,7 +1,7 @@
 """Kill drivers at random moments and let the next run take over: ``python -m benchmarks.continuing --trials 20``.
 
 Each trial starts a run in a new output, sends SIGKILL to all its processes during the feature stage, and runs again.
-The next run must reuse every image that the dead run had finished, and compute the others. Its wall time is compared
+The next run must reuse every photo that the dead run had finished, and compute the others. Its wall time is compared
 with that of an uninterrupted run for the same images: the time outside the feature stage, and the missing share of it.
 An uninterrupted run is measured before every third trial.
 """

@@ -69,7 +69,7 @@ class Folder:
 
     def __init__(self, place: Path) -> None:
         self.photos, self.output, self.model = place / "photos", place / "results", place / "model.zip"
-        demo.draw(self.photos, images_per_label=8)
+        demo.draw(self.photos, photos_per_label=8)
         self.model.write_bytes(weights.load("random", "litert").to_bytes())
         self.cluster = cluster(executors=2)
 

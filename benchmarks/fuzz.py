@@ -1,6 +1,6 @@
 """Mutate photos and decode them: ``python -m benchmarks.fuzz --inputs 100000``.
 
-For any bytes, :func:`spark_job.network.images.decode` must return pixels or raise RejectedImageError within
+For any bytes, :func:`spark_job.network.images.decode` must return pixels or raise RejectedPhotoError within
 seconds. Any other exception, a slow input, a hang or a crash of the process is a finding. The inputs of exceptions and
 the slow inputs are saved in the folder ``--findings``.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spark_job.network.images import decode, thumbnail
-from spark_job.rejection import RejectedImageError
+from spark_job.rejection import RejectedPhotoError
 from tests.hostile import corpus
 
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xC0, 0xC2, 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xFE, 0xFF)
@@ -56,7 +56,7 @@ def _end(data: bytes, with_thumbnail: bool) -> str:
         assert decode(data, 224).shape == (224, 224, 3)
         if with_thumbnail:
             assert thumbnail(data).startswith(b"\xff\xd8")
-    except RejectedImageError as error:
+    except RejectedPhotoError as error:
         return error.reason.value if error.detail else "! rejected without a detail"
     except Exception as error:
         return f"! {type(error).__name__}: {error}"

@@ -58,7 +58,7 @@ def with_profile(jpeg: bytes, profile: bytes) -> bytes:
 
 def _drawn() -> list[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory() as place:
-        draw(Path(place), images_per_label=3)
+        draw(Path(place), photos_per_label=3)
         return [(file.parent.name, _shrunk(file)) for file in sorted(Path(place).rglob("[0-9]*"))]
 
 

@@ -53,13 +53,13 @@ class Bench:
     def compare(self, what: str, ours: Measure, other: str, theirs: Measure, least: float | None) -> Row:
         """Compare two measurements of images per second."""
         our_time, their_time, ratio = paired(lambda: 1 / ours(), lambda: 1 / theirs(), self.rounds)
-        return Row(what, f"{1 / our_time:,.0f} images/s", f"{other}, {1 / their_time:,.0f}", ratio, least=least)
+        return Row(what, f"{1 / our_time:,.0f} photos/s", f"{other}, {1 / their_time:,.0f}", ratio, least=least)
 
 
 def features(bench: Bench) -> list[Row]:
     """Compare the feature stage with bare loops of the same decoder and model."""
     folder = str(photos.small(bench.folder / "small", bench.images))
-    what = f"feature stage, {bench.images:,} images"
+    what = f"feature stage, {bench.images:,} photos"
     return [bench.compare(what, lambda: bench.compute(folder), "bare loops", lambda: bench.loops(folder), least=0.95)]
 
 
@@ -72,7 +72,7 @@ def whole(bench: Bench) -> list[Row]:
         lambda: run("-m", "benchmarks.notebook", folder, str(bench.folder / "notebook"), bench.weights),
         bench.rounds,
     )
-    return [Row(f"whole run, {count:,} images", f"{ours:.1f} s", f"the usual notebook, {theirs:.1f} s", ratio, 4.5)]
+    return [Row(f"whole run, {count:,} photos", f"{ours:.1f} s", f"the usual notebook, {theirs:.1f} s", ratio, 4.5)]
 
 
 def distance(bench: Bench) -> list[Row]:
@@ -80,8 +80,8 @@ def distance(bench: Bench) -> list[Row]:
     folder, few = photos.small(bench.folder / "distant", bench.images // 2), photos.small(bench.folder / "near", 1_000)
     rows = []
     for what, there, measure, least in (
-        ("feature stage, images 50 ms away", folder, bench.compute, 0.9),
-        ("bare loops, images 50 ms away", few, bench.loops, None),
+        ("feature stage, photos 50 ms away", folder, bench.compute, 0.9),
+        ("bare loops, photos 50 ms away", few, bench.loops, None),
     ):
         with bucket("--folder", str(there), delay=0.05) as far, bucket("--folder", str(there), delay=0) as near:
             away, here = partial(measure, "s3://photos", **far), partial(measure, "s3://photos", **near)
@@ -186,9 +186,9 @@ def growth(bench: Bench) -> list[Row]:
         cost = 1000 / made.images_per_second
         first = first or cost
         rest = wall - made.seconds["features"]
-        what = f"feature stage, {count:,} images (the rest of the run: {rest:.0f} s)"
+        what = f"feature stage, {count:,} photos (the rest of the run: {rest:.0f} s)"
         rows.append(
-            Row(what, f"{cost:.2f} ms per image", f"{bench.images // 4:,}, {first:.2f} ms", cost / first, most=1.1)
+            Row(what, f"{cost:.2f} ms per photo", f"{bench.images // 4:,}, {first:.2f} ms", cost / first, most=1.1)
         )
     return rows[1:]
 
@@ -273,7 +273,7 @@ def executors(bench: Bench) -> list[Row]:
     def speed(nodes: int) -> float:
         return on_yarn.run(folder, files, nodes).images_per_second
 
-    what = f"two executors of one core on YARN, {2 * bench.images:,} images"
+    what = f"two executors of one core on YARN, {2 * bench.images:,} photos"
     return [bench.compare(what, partial(speed, 2), "one", partial(speed, 1), least=1.9)]
 
 

@@ -144,7 +144,7 @@ class FruitsStack(cdk.Stack):
         data, results = self.storage.data, self.storage.results
         allow = self.workflow.role.add_to_policy
         # S3 answers "not found" instead of "denied" only to those who may list the bucket.
-        allow(_statement("LookForImages", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
+        allow(_statement("LookForPhotos", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
         for name in (runs.PROGRESS, runs.SUMMARY, runs.FAILED):
             keys = f"{runs.RUNS}/*/{name}"
             allow(_statement(None, ["s3:GetObject"], [results.arn_for_objects(keys)]))

@@ -22,7 +22,7 @@ from spark_job import runs
 from spark_job.network.images import SUFFIXES
 from spark_job.settings import Engine
 
-_IMAGE_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
+_PHOTO_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
 _KEYS_PER_LOOK = 100  # a state passes on 256 KiB at most, and a key may have 1,024 bytes
 # The wait between two looks at the job is 1 % of the time so far within these limits, so that the cluster hardly idles
 # after the job, and the longest run stays below the 25,000 events that Step Functions allows.
@@ -88,9 +88,9 @@ class States(Construct):
                 **dict.fromkeys(("looks", "throttled", "end_looks"), 0),
             },
         )
-        self.look_for_images = service_call(
+        self.look_for_photos = service_call(
             self,
-            "Look for images",
+            "Look for photos",
             "s3",
             "listObjectsV2",
             {
@@ -100,15 +100,15 @@ class States(Construct):
                 "StartAfter": "{% $last_seen %}",
             },
             assign={
-                "images": f"{{% $count($states.result.Contents[$contains(Key, /{_IMAGE_PATTERN}/i)]) %}}",
+                "photos": f"{{% $count($states.result.Contents[$contains(Key, /{_PHOTO_PATTERN}/i)]) %}}",
                 # S3 may return a page without objects that is not the last one.
                 "has_more": "{% $states.result.IsTruncated %}",
                 "last_seen": "{% [$last_seen, $states.result.Contents.Key][-1] %}",
                 "looks": "{% $looks + 1 %}",
             },
         )
-        retry(self.look_for_images)
-        self.is_there_an_image = sfn.Choice.jsonata(self, "Is there an image?", comment="One image is enough.")
+        retry(self.look_for_photos)
+        self.is_there_a_photo = sfn.Choice.jsonata(self, "Is there a photo?", comment="One photo is enough.")
 
     def _create_job(self, longest_run_hours: int) -> None:
         """Create the states that start a cluster and watch its job."""

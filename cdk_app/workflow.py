@@ -17,7 +17,7 @@ from cdk_app.states import END_SECONDS, NO_SUCH_KEY, NOW, States
 from spark_job.network.images import SUFFIXES
 from spark_job.settings import Engine
 
-_MAX_LOOKS = 200  # after 20,000 objects that are not images, let the job decide
+_MAX_LOOKS = 200  # after 20,000 objects that are not photos, let the job decide
 _MAX_THROTTLED = 5
 _CAUSE = "($exists($states.errorOutput.Cause) ? $states.errorOutput.Cause : $states.errorOutput.Error)"
 # Nothing documents the name of this error in Step Functions. People report EMR.AmazonElasticMapReduceException, which
@@ -80,7 +80,7 @@ class Workflow(Construct):
             input_prefix=input_prefix,
             longest_run_hours=longest_run_hours,
         )
-        no_images, too_long = _no_images(storage.data.bucket_name), _too_long(longest_run_hours)
+        no_photos, too_long = _no_photos(storage.data.bucket_name), _too_long(longest_run_hours)
         name = cdk.Stack.of(self).stack_name
         self.state_machine = sfn.StateMachine(
             self,
@@ -88,7 +88,7 @@ class Workflow(Construct):
             state_machine_name=name,
             comment="Image features of the photos in the data bucket. Start it with {}.",
             query_language=sfn.QueryLanguage.JSONATA,
-            definition_body=sfn.DefinitionBody.from_chainable(_sequence(states, no_images, too_long)),
+            definition_body=sfn.DefinitionBody.from_chainable(_sequence(states, no_photos, too_long)),
             timeout=longest_execution(longest_run_hours),
             role=self.role.without_policy_updates(),  # CDK would add broader permissions than those written here
             tracing_enabled=True,
@@ -140,17 +140,17 @@ class Workflow(Construct):
         return role
 
 
-def _sequence(states: States, no_images: dict[str, str], too_long: dict[str, str]) -> sfn.IChainable:
+def _sequence(states: States, no_photos: dict[str, str], too_long: dict[str, str]) -> sfn.IChainable:
     """Connect the states, from the first to the last, and return the first."""
     # The input and the photos, before anything that costs money
     states.read_input.next(states.is_input_valid)
     states.is_input_valid.when(_if("$problems != ''"), states.input_is_invalid).otherwise(states.fill_in_defaults)
-    states.fill_in_defaults.next(states.prepare_run).next(states.look_for_images).next(states.is_there_an_image)
-    states.look_for_images.add_catch(states.was_there_a_cluster, assign=_caught("InputUnreadable"))
+    states.fill_in_defaults.next(states.prepare_run).next(states.look_for_photos).next(states.is_there_a_photo)
+    states.look_for_photos.add_catch(states.was_there_a_cluster, assign=_caught("InputUnreadable"))
     (
-        states.is_there_an_image.when(_if("$images > 0"), states.create_cluster)
-        .when(_if("$not($has_more)"), states.was_there_a_cluster, assign=no_images)
-        .when(_if(f"$looks < {_MAX_LOOKS}"), states.look_for_images)
+        states.is_there_a_photo.when(_if("$photos > 0"), states.create_cluster)
+        .when(_if("$not($has_more)"), states.was_there_a_cluster, assign=no_photos)
+        .when(_if(f"$looks < {_MAX_LOOKS}"), states.look_for_photos)
         .otherwise(states.create_cluster)
     )
     # The cluster and the job
@@ -204,12 +204,12 @@ def _sequence(states: States, no_images: dict[str, str], too_long: dict[str, str
     return states.read_input
 
 
-def _no_images(bucket: str) -> dict[str, str]:
+def _no_photos(bucket: str) -> dict[str, str]:
     *suffixes, last = SUFFIXES
     advice = f"put photos there that end in {', '.join(suffixes)} or {last}, or give another input_prefix."
     return {
-        "error_name": "NoImages",
-        "failure": f"{{% 'There is no image under s3://{bucket}/' & $prefix & '; {advice}' %}}",
+        "error_name": "NoPhotos",
+        "failure": f"{{% 'There is no photo under s3://{bucket}/' & $prefix & '; {advice}' %}}",
     }
 
 

@@ -159,10 +159,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=Settings.max_rejected,
         metavar="SHARE",
-        help="fail if more than this share of the images cannot be used (default: %(default)s)",
+        help="fail if more than this share of the photos cannot be used (default: %(default)s)",
     )
     add("--run-id", metavar="ID", help="the id of the run (default: the time and a random suffix)")
-    add("--recompute", action="store_true", help="compute all images, even those that the last run has computed")
+    add("--recompute", action="store_true", help="compute all photos, even those that the last run has computed")
     add("--json", action="store_true", help="print the manifest instead of the summary")
     parser.set_defaults(command=_run)
 

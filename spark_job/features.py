@@ -1,4 +1,4 @@
-"""The feature stage: reads every image of a plan, and writes its features or the reason for its rejection."""
+"""The feature stage: reads every photo of a plan, and writes its features or the reason for its rejection."""
 
 import errno
 from collections import Counter, deque
@@ -23,7 +23,7 @@ from spark_job.network.images import check_size, decode
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.quality import Quality, measure
 from spark_job.plan import Plan, Slice, photos
-from spark_job.rejection import Reason, RejectedImageError
+from spark_job.rejection import Reason, RejectedPhotoError
 from spark_job.storage import open_store
 from spark_job.storage.base import ArchivedError, BadNameError, Store, UnavailableError
 from spark_job.tables import PartWriter, RejectedPhoto, Table
@@ -32,7 +32,7 @@ _CHUNK = 16  # at most half of the photos that are read ahead; otherwise the net
 _READERS = 16
 _BYTES_AHEAD = 32 * 2**20
 _TASKS_PER_CORE = 8
-_IMAGES_PER_TASK = (64, 4_000)
+_PHOTOS_PER_TASK = (64, 4_000)
 _EXAMPLES = 50
 _NOT_MEASURED = (None,) * len(tables.QUALITY_SCHEMA)
 _OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -52,7 +52,7 @@ class Read(NamedTuple):
     """A photo as it was read: its bytes, or why there are none, and how many attempts failed before."""
 
     photo: Photo
-    content: bytes | RejectedImageError
+    content: bytes | RejectedPhotoError
     retries: int = 0
 
 
@@ -67,7 +67,7 @@ class Decoded(NamedTuple):
     """A photo that was read and decoded: its pixels, or why there are none."""
 
     photo: Photo
-    pixels: Pixels | RejectedImageError
+    pixels: Pixels | RejectedPhotoError
     retries: int
 
 
@@ -82,7 +82,7 @@ class FeatureTask:
     model
         The broadcast model.
     done
-        Counts the images of finished tasks.
+        Counts the photos of finished tasks.
     retries
         Counts the reads that had to be repeated.
     """
@@ -111,9 +111,9 @@ class Rejections:
 
 
 def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Table, rejected: Table) -> Rejections:
-    """Write the features of every image of a plan, or the reason for its rejection, to two tables.
+    """Write the features of every photo of a plan, or the reason for its rejection, to two tables.
 
-    Each task gets slices of the plan. It reads its own images, many at a time, while the network works on those that
+    Each task gets slices of the plan. It reads its own photos, many at a time, while the network works on those that
     have arrived, and writes one file in each table. Tasks exchange nothing, so none waits for a node that is lost.
 
     Parameters
@@ -121,7 +121,7 @@ def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Tabl
     context
         Where to run the tasks.
     plan
-        The images to compute.
+        The photos to compute.
     task
         What the tasks share.
     features, rejected
@@ -130,15 +130,15 @@ def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Tabl
     if not plan.to_compute:  # Spark cannot read a table without files
         rejected.write("part-00000.parquet", [], tables.REJECTED_SCHEMA)
         return Rejections()
-    tasks = plan.split(images_per_task(plan.to_compute, context.defaultParallelism))
+    tasks = plan.split(photos_per_task(plan.to_compute, context.defaultParallelism))
     run_task = partial(_run_task, task, plan.table, features, rejected)
     return sum(context.parallelize(tasks, len(tasks)).map(run_task).collect(), Rejections())
 
 
-def images_per_task(images: int, cores: int) -> int:
+def photos_per_task(photos: int, cores: int) -> int:
     """Return the size of a task: small enough to balance slow tasks, but large enough that starting them is cheap."""
-    smallest, largest = _IMAGES_PER_TASK
-    return min(max(-(-images // (cores * _TASKS_PER_CORE)), smallest), largest)
+    smallest, largest = _PHOTOS_PER_TASK
+    return min(max(-(-photos // (cores * _TASKS_PER_CORE)), smallest), largest)
 
 
 def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -199,13 +199,13 @@ def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) 
 def _read(store: Store, photo: Photo) -> Read:
     try:
         stored = store.read(photo.path, check_size)
-    except RejectedImageError as error:
+    except RejectedPhotoError as error:
         return Read(photo, error)
     except OSError as error:
         if error.errno in _OF_THE_MACHINE:
             raise
         retries = error.retries if isinstance(error, UnavailableError) else 0
-        return Read(photo, RejectedImageError(*_rejection(error)), retries)
+        return Read(photo, RejectedPhotoError(*_rejection(error)), retries)
     as_read = photo._replace(size=len(stored.data), modified=stored.modified)
     return Read(as_read, stored.data, stored.retries)
 
@@ -229,21 +229,21 @@ def _decode(read: Read, side: int) -> Decoded:
     return Decoded(read.photo, _pixels(read.content, side), read.retries)
 
 
-def _pixels(content: bytes | RejectedImageError, side: int) -> Pixels | RejectedImageError:
-    if isinstance(content, RejectedImageError):
+def _pixels(content: bytes | RejectedPhotoError, side: int) -> Pixels | RejectedPhotoError:
+    if isinstance(content, RejectedPhotoError):
         return content
     try:
         values = decode(content, side)
-    except RejectedImageError as error:
+    except RejectedPhotoError as error:
         # A new exception: the original one's traceback keeps the photo's bytes in memory.
-        return RejectedImageError(error.reason, error.detail)
+        return RejectedPhotoError(error.reason, error.detail)
     return Pixels(values, measure(content, values))
 
 
 def _batch(decoded: list[Decoded], features: Iterator[NDArray[np.float32]]) -> pa.RecordBatch:
     rows: list[tuple[object, ...]] = []
     for photo, pixels, _ in decoded:
-        if isinstance(pixels, RejectedImageError):
+        if isinstance(pixels, RejectedPhotoError):
             rows.append((*photo, *_NOT_MEASURED, None, str(pixels.reason), pixels.detail))
         else:
             rows.append((*photo, *pixels.quality, next(features), None, None))

@@ -11,7 +11,7 @@ from spark_job.settings import Engine
 
 @dataclass(frozen=True)
 class Counts:
-    """The number of images, in total and by outcome: ``found == computed + reused + rejected``."""
+    """The number of photos, in total and by outcome: ``found == computed + reused + rejected``."""
 
     found: int
     computed: int
@@ -20,7 +20,7 @@ class Counts:
 
     @property
     def add_up(self) -> bool:
-        """Whether the outcomes account for every image."""
+        """Whether the outcomes account for every photo."""
         return self.found == self.computed + self.reused + self.rejected
 
 
@@ -61,8 +61,8 @@ class ModelRecord:
 class PcaRecord:
     """The number of components, the share of the variance that they keep, and the 1-NN accuracy.
 
-    The accuracy is the share of the sampled images whose nearest other image has the same label (leave-one-out 1-NN,
-    Euclidean), before and after PCA. It is None if there are fewer than two labels or images.
+    The accuracy is the share of the sampled photos whose nearest other photo has the same label (leave-one-out 1-NN,
+    Euclidean), before and after PCA. It is None if there are fewer than two labels or photos.
     """
 
     components: int

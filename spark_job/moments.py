@@ -114,7 +114,7 @@ def fit(moments: Moments, n_components: int | float, standardize: bool = False) 
     The sign of each component makes its largest loading positive, as scikit-learn's ``svd_flip`` does.
     """
     if moments.count < 2:
-        raise UserError(f"PCA needs at least 2 images with features, but there are {moments.count}.")
+        raise UserError(f"PCA needs at least 2 photos with features, but there are {moments.count}.")
     check_count(n_components, moments.count, len(moments.mean))
     covariance = moments.scatter / (moments.count - 1)
     scale = np.ones(len(covariance))
@@ -131,12 +131,12 @@ def fit(moments: Moments, n_components: int | float, standardize: bool = False) 
     return FittedPca(moments.mean, scale, _fix_signs(components[:, :k]), ratio)
 
 
-def check_count(n_components: int | float, images: int, features: int) -> None:
-    """Raise UserError if there are to be more than min(images, features) components."""
-    if n_components > min(images, features):
+def check_count(n_components: int | float, photos: int, features: int) -> None:
+    """Raise UserError if there are to be more than min(photos, features) components."""
+    if n_components > min(photos, features):
         raise UserError(
-            f"{n_components} components are more than {images:,} images of {features:,} features can have. "
-            f"Give at most {min(images, features):,}, or a share of the variance such as 0.95."
+            f"{n_components} components are more than {photos:,} photos of {features:,} features can have. "
+            f"Give at most {min(photos, features):,}, or a share of the variance such as 0.95."
         )
 
 

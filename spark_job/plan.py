@@ -1,4 +1,4 @@
-"""Lists the images of the input, and finds those whose features an earlier run has computed already.
+"""Lists the photos of the input, and finds those whose features an earlier run has computed already.
 
 The plan is a table in the run's folder, so that it stays as it is. If Spark held it, a node that is lost would take a
 part of it away: Spark would list that part again and, if the input has changed, miss photos or repeat them. And tasks
@@ -36,12 +36,12 @@ KNOWN_SCHEMA = pa.schema([*(PHOTOS_SCHEMA.field(name) for name in IDENTITY), *SO
 LeftOut = Accumulator[dict[int, "Counter[str]"]]
 """What the tasks of a listing left out, by task."""
 
-_COUNTS_SCHEMA = pa.schema([("name", pa.string()), ("run_id", pa.string()), ("images", pa.int64())])
+_COUNTS_SCHEMA = pa.schema([("name", pa.string()), ("run_id", pa.string()), ("photos", pa.int64())])
 _PARTS_PER_CORE = (
     3  # fewer than there may be tasks, because a store may return more parts, and single ones balance best
 )
 _STRIDE = 8
-_IMAGE = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
+_PHOTO = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
 _OTHER = f"(?i)(?P<ending>{'|'.join(map(re.escape, OTHER_SUFFIXES))})$"
 _HIDDEN = r"(?i)(^|/)(\.+[^./]|__MACOSX/|@eaDir/|#recycle/|\$RECYCLE\.BIN/)"
 """Names that begin with a dot, and folders in which Macs, NAS and Windows keep files for themselves."""
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 class PlanFile(NamedTuple):
-    """A file of the plan: its name, the number of images to compute, which come first, and of reused ones by run."""
+    """A file of the plan: its name, the number of photos to compute, which come first, and of reused ones by run."""
 
     name: str
     to_compute: int
@@ -72,12 +72,12 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run.
+    """The photos of a run.
 
     Attributes
     ----------
     table
-        The images (PLAN_SCHEMA).
+        The photos (PLAN_SCHEMA).
     files
         What the files of the table contain.
     left_out
@@ -90,27 +90,27 @@ class Plan:
 
     @property
     def to_compute(self) -> int:
-        """The number of images whose features are computed."""
+        """The number of photos whose features are computed."""
         return sum(file.to_compute for file in self.files)
 
     @property
     def reused_from(self) -> dict[str, int]:
-        """The number of reused images by the id of the run that computed or copied them before."""
+        """The number of reused photos by the id of the run that computed or copied them before."""
         total: Counter[str] = sum((file.reused for file in self.files), Counter())
         return dict(sorted(total.items()))
 
     @property
     def reused(self) -> int:
-        """The number of images whose features are copied."""
+        """The number of photos whose features are copied."""
         return sum(self.reused_from.values())
 
     @property
     def found(self) -> int:
-        """The number of images."""
+        """The number of photos."""
         return self.to_compute + self.reused
 
     def split(self, size: int) -> list[list[Slice]]:
-        """Divide the images to compute into tasks of ``size`` images; the last task may have fewer.
+        """Divide the photos to compute into tasks of ``size`` photos; the last task may have fewer.
 
         Neighbours in the plan are far apart in the result, so the tasks that run at the same time read photos of many
         folders. S3 limits the requests per prefix.
@@ -164,8 +164,8 @@ def _parts(store: Store, count: int) -> list[Any]:
         raise UserError(f"The input {store.uri} cannot be listed: {error}.") from error
 
 
-def list_images(spark: SparkSession, store: Store, left_out: LeftOut | None = None) -> DataFrame:
-    """Return the images below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
+def list_photos(spark: SparkSession, store: Store, left_out: LeftOut | None = None) -> DataFrame:
+    """Return the photos below a store. Spark's tasks list its parts, so the driver never holds the whole list."""
     read = partial(_list, store.uri, left_out or _left_out(spark))
     return tables.frame(spark, _shared(spark, store), read, PHOTOS_SCHEMA)
 
@@ -179,29 +179,29 @@ def _left_out(spark: SparkSession) -> LeftOut:
 
 
 def _list(uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
-    """Yield the images in parts of a store, and count the files that look like photos but are left out."""
+    """Yield the photos in parts of a store, and count the files that look like photos but are left out."""
     store, counts = open_store(uri), Counter[str]()
     for part in parts:
         for listed in store.list_part(part):
-            yield _images(listed)
+            yield _photos(listed)
             counts += count_left_out(listed)
     left_out.add({tables.task_number(): counts})
 
 
-def _images(listed: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the images of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
+def _photos(listed: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the photos of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
     path = listed.column("path")
     is_hidden = pc.match_substring_regex(path, _HIDDEN)
-    chosen = listed.filter(pc.and_not(pc.match_substring_regex(path, _IMAGE), is_hidden))
+    chosen = listed.filter(pc.and_not(pc.match_substring_regex(path, _PHOTO), is_hidden))
     labels = pc.struct_field(pc.extract_regex(chosen.column("path"), _LABEL), "label")
     return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS_SCHEMA)
 
 
 def count_left_out(listed: pa.RecordBatch) -> "Counter[str]":
-    """Return the number of hidden photos of a listing, and of images that the job does not read, by ending."""
+    """Return the number of hidden photos of a listing, and of photos that the job does not read, by ending."""
     path = listed.column("path")
     is_hidden = pc.match_substring_regex(path, _HIDDEN)
-    hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _IMAGE), is_hidden)).as_py() or 0
+    hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _PHOTO), is_hidden)).as_py() or 0
     others = pc.struct_field(pc.extract_regex(path.filter(pc.invert(is_hidden)), _OTHER), "ending")
     endings = Counter(pc.utf8_lower(others).drop_null().to_pylist())
     return endings + Counter({HIDDEN: hidden})  # without endings that do not occur
@@ -213,7 +213,7 @@ def label_of(path: str) -> str | None:
 
 
 def make(spark: SparkSession, store: Store, known: DataFrame | None, table: Table) -> Plan:
-    """List the images of an input, find those that earlier runs have computed, and write the plan.
+    """List the photos of an input, find those that earlier runs have computed, and write the plan.
 
     Parameters
     ----------
@@ -229,23 +229,23 @@ def make(spark: SparkSession, store: Store, known: DataFrame | None, table: Tabl
     Raises
     ------
     UserError
-        If there is no image, or the input cannot be listed.
+        If there is no photo, or the input cannot be listed.
     """
     left_out = _left_out(spark)
     if known is None:  # the tasks that list also write, so the list does not pass through Spark
         read = partial(_list_and_write, table, store.uri, left_out)
         counted = tables.frame(spark, _shared(spark, store), read, _COUNTS_SCHEMA)
     else:
-        photos = list_images(spark, store, left_out).join(_once(known), IDENTITY, "left").select(*PLAN_SCHEMA.names)
+        photos = list_photos(spark, store, left_out).join(_once(known), IDENTITY, "left").select(*PLAN_SCHEMA.names)
         counted = photos.mapInArrow(partial(_write, table), from_arrow_schema(_COUNTS_SCHEMA))
     counts: dict[str, Counter[str | None]] = {}
-    for name, run_id, images in counted.collect():
-        counts.setdefault(name, Counter())[run_id] = images
+    for name, run_id, photos in counted.collect():
+        counts.setdefault(name, Counter())[run_id] = photos
     omitted = sum(left_out.value.values(), Counter[str]())
     if not counts:
         others = f" These are left out: {describe(omitted)}." if omitted else ""
         raise UserError(
-            f"There is no image in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
+            f"There is no photo in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it."
             + others
         )
     return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)], omitted)
@@ -257,8 +257,8 @@ def _once(known: DataFrame) -> DataFrame:
     return known.groupBy(*IDENTITY).agg(source).select(*IDENTITY, "source.*")
 
 
-def _plan_file(name: str, images: Counter[str | None]) -> PlanFile:
-    return PlanFile(name, images[None], Counter({run_id: count for run_id, count in images.items() if run_id}))
+def _plan_file(name: str, photos: Counter[str | None]) -> PlanFile:
+    return PlanFile(name, photos[None], Counter({run_id: count for run_id, count in photos.items() if run_id}))
 
 
 def _list_and_write(table: Table, uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
@@ -271,7 +271,7 @@ def _without_source(photos: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _write(table: Table, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Write the images of one task to files, and yield the number of images by file and by run."""
+    """Write the photos of one task to files, and yield the number of photos by file and by run."""
     task = tables.task_number()
     for number, rows in enumerate(tables.grouped(batches)):
         name = f"part-{task:05d}-{number:05d}.parquet"

@@ -30,7 +30,7 @@ class StageProgress:
     stage
         The name of the stage.
     done, total
-        The numbers of images; ``total`` is 0 for a stage that does not count images.
+        The numbers of photos; ``total`` is 0 for a stage that does not count photos.
     seconds
         The time since the stage began.
     finished
@@ -50,17 +50,17 @@ class StageProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """The time that the other images will take; None if it is unknown."""
+        """The time that the other photos will take; None if it is unknown."""
         speed = self.images_per_second
         return max(0, self.total - self.done) / speed if speed and self.total else None  # repeated tasks count twice
 
     def __str__(self) -> str:
-        """Return it in words: count, images per second and time left, or the time since the stage began."""
+        """Return it in words: count, photos per second and time left, or the time since the stage began."""
         if not self.total:
             return f"{duration(self.seconds)} so far"
         words = f"{self.done:,} of {self.total:,}"
         if self.images_per_second:
-            words += f", {self.images_per_second:,.0f} images/s"
+            words += f", {self.images_per_second:,.0f} photos/s"
         return f"{words}, {duration(self.seconds_left)} left" if self.seconds_left else words
 
     def to_json(self, written: str | None = None) -> str:
@@ -104,12 +104,12 @@ class Stages:
     _current: Callable[[], StageProgress] | None = field(init=False, repr=False, default=None)
 
     @contextmanager
-    def stage(self, name: str, images: int = 0, done: Callable[[], int] = lambda: 0) -> Iterator[None]:
-        """Time a stage; if it has ``images``, show how many are done, how fast, and the time left."""
+    def stage(self, name: str, photos: int = 0, done: Callable[[], int] = lambda: 0) -> Iterator[None]:
+        """Time a stage; if it has ``photos``, show how many are done, how fast, and the time left."""
         began, before = time.monotonic(), dict(self.seconds)
 
         def look() -> StageProgress:
-            return StageProgress(name, done(), images, time.monotonic() - began, before)
+            return StageProgress(name, done(), photos, time.monotonic() - began, before)
 
         self._current = look
         with show(self.console, look, self.log_seconds):

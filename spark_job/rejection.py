@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an image is rejected: the values of the column ``reason``."""
+    """Why a photo is rejected: the values of the column ``reason``."""
 
     EMPTY = "empty"
     TOO_LARGE = "too large"
@@ -18,8 +18,8 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class RejectedImageError(Exception):
-    """An image cannot be used: the reason, and a sentence with the details."""
+class RejectedPhotoError(Exception):
+    """A photo cannot be used: the reason, and a sentence with the details."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark_job import runs, tables
 from spark_job.accumulators import Union
-from spark_job.features import images_per_task
+from spark_job.features import photos_per_task
 from spark_job.plan import IDENTITY, KNOWN_SCHEMA, Plan
 from spark_job.runs import EarlierFile, RunFolder
 from spark_job.storage import open_store
@@ -70,7 +70,7 @@ def copy(spark: SparkSession, plan: Plan, output: str, features: Table) -> None:
     if not names:
         return
     sources = tables.frame(spark, names, partial(_sources, plan.table), SOURCE_SCHEMA)
-    size = images_per_task(plan.reused, spark.sparkContext.defaultParallelism)
+    size = photos_per_task(plan.reused, spark.sparkContext.defaultParallelism)
     by_file = sources.repartition(-(-plan.reused // size), "run_id", "file")
     by_file.mapInArrow(partial(_copy, output, features), "nothing long").collect()
 

@@ -38,7 +38,7 @@ _LIBRARIES = (
 
 
 def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> Manifest:
-    """Compute the features of every image of the input, reduce them with PCA, and publish both.
+    """Compute the features of every photo of the input, reduce them with PCA, and publish both.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     UserError
         If the settings cannot be carried out.
     RunError
-        If too many images were rejected, or if the counts do not account for every image.
+        If too many photos were rejected, or if the counts do not account for every photo.
     """
     started = datetime.now(UTC)
     source, output = open_store(settings.input), open_store(settings.output)
@@ -113,7 +113,7 @@ def _plan(spark: SparkSession, source: Store, folder: RunFolder, files: list[Ear
 
 
 def _compute(spark: SparkSession, todo: Plan, task: FeatureTask, folder: RunFolder, max_rejected: float) -> Rejections:
-    """Write the features of all images. Return what was rejected."""
+    """Write the features of all photos. Return what was rejected."""
     table = folder.table(runs.FEATURES)
     rejections = features.compute(spark.sparkContext, todo, task, table, folder.table(runs.REJECTED))
     _check_rejected(rejections, todo.found, max_rejected, folder)
@@ -122,12 +122,12 @@ def _compute(spark: SparkSession, todo: Plan, task: FeatureTask, folder: RunFold
 
 
 def _check_rejected(rejections: Rejections, found: int, allowed: float, folder: RunFolder) -> None:
-    """Raise RunError if too many images were rejected. The table of rejected images stays, so that it can be read."""
+    """Raise RunError if too many photos were rejected. The table of rejected photos stays, so that it can be read."""
     rejected = rejections.counts.total()
     if rejected <= allowed * found and rejected < found:
         return
     counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejections.counts.items()))
-    problem = f"{rejected:,} of {found:,} images were rejected ({counts})"
+    problem = f"{rejected:,} of {found:,} photos were rejected ({counts})"
     most = rejections.counts.most_common(1)[0][0]
     # The examples are the first 50 by reason, so they may have none of the most frequent reason.
     example = next((one for one in rejections.examples if one.reason == most), rejections.examples[0])
@@ -136,7 +136,7 @@ def _check_rejected(rejections: Rejections, found: int, allowed: float, folder: 
     if rejected == found:
         raise RunError(f"{problem}, so there is nothing to publish. {lists}")
     raise RunError(
-        f"{problem}, more than the allowed share of {allowed:g}. {lists} Fix the images, or allow more with "
+        f"{problem}, more than the allowed share of {allowed:g}. {lists} Fix the photos, or allow more with "
         "--max-rejected."
     )
 

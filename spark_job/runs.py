@@ -6,8 +6,8 @@
     runs/<run_id>/
         _started.json           the run has taken this id
         _progress.json          how far the run has come; it means nothing once the run has ended
-        _plan/                  table of the images to compute and to reuse
-        features/ rejected/     tables of the images
+        _plan/                  table of the photos to compute and to reuse
+        features/ rejected/     tables of the photos
         pca/ model/             table of the components, and the PCA as a Spark PipelineModel
         _photos/ _cells/        tables that the search for neighbours reads
         neighbours/ findings/   tables of the nearest photos, and of what was found about each photo
@@ -184,10 +184,10 @@ class RunFolder:
         Raises
         ------
         RunError
-            If the counts do not account for every image. Nothing is written then.
+            If the counts do not account for every photo. Nothing is written then.
         """
         if not manifest.counts.add_up:
-            raise RunError(f"The run does not account for every image ({manifest.counts}), so it is not published.")
+            raise RunError(f"The run does not account for every photo ({manifest.counts}), so it is not published.")
         with interruption.ending:
             self.output.write(f"{self.path}/{REPORT}", report.encode())
             self.output.write(f"{self.path}/{MANIFEST}", manifest.to_json().encode())

@@ -1,4 +1,4 @@
-"""Counts the images of a run, and draws a sample that fits in the driver's memory. The report is made from both."""
+"""Counts the photos of a run, and draws a sample that fits in the driver's memory. The report is made from both."""
 
 import hashlib
 from collections import Counter
@@ -15,7 +15,7 @@ from spark_job import reuse, tables
 from spark_job.moments import FittedPca
 from spark_job.neighbours import one_nn_accuracy
 from spark_job.network.images import thumbnail
-from spark_job.rejection import RejectedImageError
+from spark_job.rejection import RejectedPhotoError
 from spark_job.report.map import Point
 from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix
@@ -28,7 +28,7 @@ _VECTORS_SCHEMA = pa.schema([*_LABELLED_SCHEMA, tables.FEATURES_SCHEMA.field("fe
 
 @dataclass(frozen=True)
 class Sample:
-    """The sampled images: ``features`` has shape (n, feature_count), ``projected`` has shape (n, k)."""
+    """The sampled photos: ``features`` has shape (n, feature_count), ``projected`` has shape (n, k)."""
 
     paths: list[str]
     labels: list[str | None]
@@ -56,7 +56,7 @@ class Sample:
         ]
 
     def _one_per_label_first(self) -> list[int]:
-        """Return all indices: the first image of each label, then the second of each, and so on."""
+        """Return all indices: the first photo of each label, then the second of each, and so on."""
         seen: dict[str | None, int] = {}
         turns = []
         for index, label in enumerate(self.labels):
@@ -67,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Census:
-    """The images of a features table.
+    """The photos of a features table.
 
     Attributes
     ----------
@@ -85,17 +85,17 @@ class Census:
 
     @property
     def computed(self) -> int:
-        """How many images this run has computed."""
+        """How many photos this run has computed."""
         return len(self.hashes) - self.reused
 
     @property
     def repeated(self) -> int:
-        """How many rows are for an image that has a row already."""
+        """How many rows are for a photo that has a row already."""
         return len(self.hashes) - len(np.unique(self.hashes))
 
 
 def count(context: SparkContext, features: Table) -> Census:
-    """Count the images of a features table."""
+    """Count the photos of a features table."""
     files = features.spread(context).map(partial(_count_file, features)).collect()
     labels = sum((labels for _, labels, _ in files), Counter[str]())
     reused = sum(len(hashes) for name, _, hashes in files if name.startswith(reuse.FILE_PREFIX))
@@ -110,7 +110,7 @@ def _count_file(features: Table, name: str) -> tuple[str, Counter[str], NDArray[
 
 
 def draw(context: SparkContext, features: Table, census: Census, fitted: FittedPca) -> Sample:
-    """Return the 2,000 images whose paths have the lowest hashes, so that equal inputs give equal samples."""
+    """Return the 2,000 photos whose paths have the lowest hashes, so that equal inputs give equal samples."""
     chosen = context.broadcast(census.hashes[:_ROWS])
     rows = pa.concat_tables(features.spread(context).map(partial(_rows, features, chosen)).collect())
     rows = rows.take(np.argsort(_hashes(rows.column("path"))))
@@ -137,5 +137,5 @@ def _hashes(paths: pa.Array) -> NDArray[np.uint64]:
 def _thumbnail(source: Store, path: str) -> bytes | None:
     try:
         return thumbnail(source.read(path).data)
-    except (OSError, RejectedImageError):  # the photo is gone; the report works without its thumbnail
+    except (OSError, RejectedPhotoError):  # the photo is gone; the report works without its thumbnail
         return None

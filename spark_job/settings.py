@@ -15,12 +15,12 @@ MIN_COMPONENTS = 1
 VARIANCE_SHARES = (0, 1)
 """The limits of the share of the variance to keep. Both are invalid."""
 REJECTED_SHARES = (0, 1)
-"""The smallest and the largest valid share of rejected images."""
+"""The smallest and the largest valid share of rejected photos."""
 
 COMPONENTS_REMEDY = (
     "give a number of components such as 200, or the share of the variance to keep, above 0 and below 1, such as 0.95"
 )
-REJECTED_REMEDY = "give the share of the images that may be rejected, from 0 to 1"
+REJECTED_REMEDY = "give the share of the photos that may be rejected, from 0 to 1"
 
 
 def new_run_id() -> str:
@@ -72,11 +72,11 @@ class Settings:
     standardize
         Whether to divide each feature by its standard deviation before PCA.
     max_rejected
-        The run fails if more than this share of the images is rejected; from 0 to 1.
+        The run fails if more than this share of the photos is rejected; from 0 to 1.
     run_id
         The id of the run; a new one by default.
     recompute
-        Whether to compute all images, even those whose features an earlier run has computed.
+        Whether to compute all photos, even those whose features an earlier run has computed.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from spark_job.network import MOBILENET_V2, Network
 from spark_job.network.images import check_size, decode, thumbnail
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.weights import load
-from spark_job.rejection import RejectedImageError
+from spark_job.rejection import RejectedPhotoError
 from spark_job.report.template import render_template
 from spark_job.report.text import in_one_line, label_name
 from spark_job.storage import open_store
@@ -67,7 +67,7 @@ def search(photo: str, run: str, weights: str | None = None, k: int = 5, network
     Parameters
     ----------
     photo
-        The path or URI of an image.
+        The path or URI of a photo.
     run
         An output, for its latest run, or the folder of one run.
     weights
@@ -104,7 +104,7 @@ def decode_photo(photo: str, side: int) -> NDArray[np.uint8]:
         return decode(_read(photo), side)
     except OSError as error:
         raise UserError(f"The photo {photo} cannot be read: {error.strerror or error}.") from error
-    except RejectedImageError as error:
+    except RejectedPhotoError as error:
         raise UserError(f"The photo {photo} cannot be used: {error}.") from error
 
 
@@ -178,5 +178,5 @@ def page(found: Found) -> str:
 def _picture(photo: str) -> str | None:
     try:
         return "data:image/jpeg;base64," + base64.b64encode(thumbnail(_read(photo), _PICTURE_SIDE)).decode()
-    except (OSError, RejectedImageError):
+    except (OSError, RejectedPhotoError):
         return None

@@ -1,6 +1,6 @@
 """Tables as folders of Parquet files, which tasks read and write with Arrow.
 
-The features of an image take 5 KB. Spark's own reader and writer would pass them through the JVM row by row, on the
+The features of a photo take 5 KB. Spark's own reader and writer would pass them through the JVM row by row, on the
 cores that run the network; Arrow needs a tenth of that time. Each task names its file after its own number, so a task
 that runs twice writes the same file again. A file appears whole or not at all, as every object in a store does.
 """

@@ -42,7 +42,7 @@ class Patience:
     silent
         Without a new ``_progress.json``. The driver renews it every 20 s, but a write to S3 may take a minute.
     standing
-        Without a finished image. The driver learns of a task's images when the task ends, and a task of 4,000 photos
+        Without a finished photo. The driver learns of a task's photos when the task ends, and a task of 4,000 photos
         of 12 megapixels takes 2.5 minutes of a core.
     unreadable
         Without anything that could be read of the run. Then the watch ends.

@@ -1,4 +1,4 @@
-"""Run the feature stage as a run does, and read what it wrote: one row per image."""
+"""Run the feature stage as a run does, and read what it wrote: one row per photo."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,14 +12,14 @@ from spark_job.tables import Table
 
 
 def collected(spark: SparkSession, store: Store, model: CompiledNetwork) -> list[Row]:
-    """Return the outcome of every image of a store, sorted by path. Check first that every image was counted."""
+    """Return the outcome of every photo of a store, sorted by path. Check first that every photo was counted."""
     with TemporaryDirectory() as folder:
         rows = written(spark, store, model, Path(folder)).collect()
     return sorted(rows, key=lambda row: row.path)
 
 
 def written(spark: SparkSession, store: Store, model: CompiledNetwork, folder: Path) -> DataFrame:
-    """Write the outcome of every image of a store to tables in a folder, and return it as one table."""
+    """Write the outcome of every photo of a store to tables in a folder, and return it as one table."""
     made = plan.make(spark, store, None, Table(str(folder), "plan"))
     task = features.FeatureTask.prepare(spark, store.uri, model)
     tables = [Table(str(folder), name) for name in ("features", "rejected")]

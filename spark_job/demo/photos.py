@@ -20,7 +20,7 @@ BROKEN = ("Banana/cut-short.jpg", "Lemon/shopping-list.jpg")
 """Half a JPEG, and a text."""
 
 
-def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
+def draw(folder: Path, photos_per_label: int = 20, seed: int = 7) -> int:
     """Draw the photos that are missing from a folder, and leave the existing ones unchanged.
 
     The files are called ``<folder>/<label>/<nn>.jpg``. Most have about 320x320 pixels. As in real uploads, one in ten
@@ -33,7 +33,7 @@ def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
     ----------
     folder
         The folder for the folders of the labels; it is created if it does not exist.
-    images_per_label
+    photos_per_label
         The number of photos per kind of fruit, without the mistakes.
     seed
         Equal seeds give equal bytes (with the same Pillow and NumPy). A photo depends only on the seed, its label and
@@ -45,7 +45,7 @@ def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
         The number of files that were written: 0 if all existed.
     """
     written = 0
-    for name, content in _files(images_per_label, seed):
+    for name, content in _files(photos_per_label, seed):
         path = folder / name
         if path.exists():
             continue
@@ -57,10 +57,10 @@ def draw(folder: Path, images_per_label: int = 20, seed: int = 7) -> int:
     return written
 
 
-def _files(images_per_label: int, seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _files(photos_per_label: int, seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield each file's path and the function that returns its bytes."""
     for place, label in enumerate(FRUITS):
-        for number in range(images_per_label):
+        for number in range(photos_per_label):
             turn = 73 * place + number  # spreads the unusual photos evenly over the labels
             suffix = SUFFIXES.get(turn % 40, ".jpg")
             yield f"{label}/{number:02d}{suffix}", partial(_photo, label, turn, [seed, place, number], suffix)

@@ -11,7 +11,7 @@ from spark_job.network.colour import to_srgb
 from spark_job.network.geometry import NewSize, resized, upright
 from spark_job.network.limits import MAX_BYTES, MAX_PIXELS, MAX_PROFILE_BYTES, LimitError, check_chunks, in_one_scan
 from spark_job.network.transparency import on_white
-from spark_job.rejection import Reason, RejectedImageError
+from spark_job.rejection import Reason, RejectedPhotoError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 """The endings of file names, in lower case, that make an object an image of the input."""
@@ -37,9 +37,9 @@ _THUMBNAIL_SIDE = 64
 def check_size(size: int) -> None:
     """Reject an image by its size in bytes, before it is fetched."""
     if size == 0:
-        raise RejectedImageError(Reason.EMPTY, "the file has no bytes")
+        raise RejectedPhotoError(Reason.EMPTY, "the file has no bytes")
     if size > MAX_BYTES:
-        raise RejectedImageError(Reason.TOO_LARGE, f"{size:,} bytes; the limit is {MAX_BYTES:,}")
+        raise RejectedPhotoError(Reason.TOO_LARGE, f"{size:,} bytes; the limit is {MAX_BYTES:,}")
 
 
 def decode(data: bytes, side: int) -> NDArray[np.uint8]:
@@ -60,7 +60,7 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
 
     Raises
     ------
-    RejectedImageError
+    RejectedPhotoError
         If the bytes cannot be decoded. No input raises another exception.
     """
     return np.asarray(_resized(data, side, lambda _width, _height: (side, side)))
@@ -89,22 +89,22 @@ def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about metadata
             return _decoded_in_any_case(data, side, new_size)
-    except RejectedImageError:
+    except RejectedPhotoError:
         raise
     except UnidentifiedImageError as error:
-        raise RejectedImageError(Reason.UNSUPPORTED, "not a JPEG, PNG or WebP file") from error
+        raise RejectedPhotoError(Reason.UNSUPPORTED, "not a JPEG, PNG or WebP file") from error
     except (Image.DecompressionBombError, LimitError, MemoryError) as error:
-        raise RejectedImageError(Reason.TOO_LARGE, str(error)) from error
+        raise RejectedPhotoError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:
         # Pillow's decoders raise many types: OSError, SyntaxError, ValueError, struct.error, ...
-        raise RejectedImageError(_reason(str(error).lower(), data), str(error) or type(error).__name__) from error
+        raise RejectedPhotoError(_reason(str(error).lower(), data), str(error) or type(error).__name__) from error
 
 
 def _decoded_in_any_case(data: bytes, side: int, new_size: NewSize) -> Image.Image:
     """Decode a file. If that fails, try a PNG without its metadata, which Pillow refuses if it is damaged or long."""
     try:
         return _decoded(data, side, new_size)
-    except (RejectedImageError, LimitError):
+    except (RejectedPhotoError, LimitError):
         raise
     except Exception:
         bare = _without_metadata(data) if data.startswith(_PNG) else data
@@ -155,7 +155,7 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
     width, height = file.size
     if width * height > MAX_PIXELS[kind]:
         limit = f"the limit for {kind} is {MAX_PIXELS[kind]:,} pixels"
-        raise RejectedImageError(Reason.TOO_LARGE, f"{width}x{height} pixels; {limit}")
+        raise RejectedPhotoError(Reason.TOO_LARGE, f"{width}x{height} pixels; {limit}")
     return file
 
 

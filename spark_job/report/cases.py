@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spark_job.findings import MEANINGS, Kind
 from spark_job.findings.kinds import Finding
 from spark_job.network.images import thumbnail
-from spark_job.rejection import RejectedImageError
+from spark_job.rejection import RejectedPhotoError
 from spark_job.storage.base import Store
 
 _READERS = 16
@@ -74,5 +74,5 @@ def _paths(finding: Finding) -> list[str]:
 def _data_uri(source: Store, path: str, side: int) -> str | None:
     try:
         return "data:image/jpeg;base64," + base64.b64encode(thumbnail(source.read(path).data, side)).decode()
-    except (OSError, RejectedImageError):
+    except (OSError, RejectedPhotoError):
         return None

@@ -1,4 +1,4 @@
-"""The map of a run: its sampled images, placed by their first two components."""
+"""The map of a run: its sampled photos, placed by their first two components."""
 
 import base64
 import math
@@ -18,7 +18,7 @@ MAP_FRAME = Frame(width=880, height=600, left=40, right=868, top=30, bottom=560)
 
 @dataclass(frozen=True)
 class Point:
-    """One sampled image: its first two components, and for some images a small JPEG."""
+    """One sampled photo: its first two components, and for some photos a small JPEG."""
 
     path: str
     label: str | None
@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Mark:
-    """The dot of one image."""
+    """The dot of one photo."""
 
     path: str
     x: float
@@ -41,7 +41,7 @@ class LabelMarks:
     """The dots of a label and how they look; ``colour`` is None for the smaller labels, which are all grey."""
 
     label: str
-    images: int
+    photos: int
     colour: int | None
     shape: str
     marks: list[Mark]
@@ -49,7 +49,7 @@ class LabelMarks:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A photo with its top left corner at (x, y); a line joins ``leader`` on its edge and the ``dot`` of its image."""
+    """A thumbnail, its top left corner at (x, y); a line joins ``leader`` on its edge and the ``dot`` of its photo."""
 
     group: int
     path: str
@@ -72,14 +72,14 @@ class PhotoMap:
     thumbnail_size: float = THUMBNAIL
 
 
-def photo_map(points: Sequence[Point], images: Mapping[str, int]) -> PhotoMap:
-    """Lay out the map; ``images`` counts all images of each label, not only the sampled ones."""
+def photo_map(points: Sequence[Point], photos: Mapping[str, int]) -> PhotoMap:
+    """Lay out the map; ``photos`` counts all photos of each label, not only the sampled ones."""
     frame = MAP_FRAME
     x, y = equal_scales(points, frame)
     marks: dict[str, list[Mark]] = defaultdict(list)
     for point in points:
         marks[label_name(point.label)].append(Mark(_tail(point.path), x(point.x), y(point.y)))
-    sizes = {label: images.get(label, len(marks[label])) for label in marks}
+    sizes = {label: photos.get(label, len(marks[label])) for label in marks}
     order = sorted(sizes, key=lambda label: (-sizes[label], label))
     groups = [LabelMarks(label, sizes[label], *look(rank), marks[label]) for rank, label in enumerate(order)]
     return PhotoMap(
@@ -153,7 +153,7 @@ def place_thumbnails(
     Parameters
     ----------
     anchors, dots : iterable of (x, y)
-        The dots of the images that have thumbnails, and of all images.
+        The dots of the photos that have thumbnails, and of all photos.
     frame : Frame
         The area in which thumbnails may lie.
     reach : float

@@ -1,4 +1,4 @@
-"""The HTML page of a run, made from its numbers and sampled images.
+"""The HTML page of a run, made from its numbers and sampled photos.
 
 Python computes where things go; the template ``report.html.j2`` draws them.
 """
@@ -33,9 +33,9 @@ def render(
     explained_variance_ratio : sequence of float
         The ratios of all components, not only of those kept, in descending order.
     points : sequence of Point
-        Sampled images; about 2,000 points and 60 thumbnails keep the page small.
+        Sampled photos; about 2,000 points and 60 thumbnails keep the page small.
     rejected : sequence of RejectedPhoto
-        Examples; ``manifest.rejected`` counts all rejected images.
+        Examples; ``manifest.rejected`` counts all rejected photos.
 
     chapters : sequence of Chapter
         What was found, with photos.
@@ -45,22 +45,22 @@ def render(
     str
         HTML that loads nothing: it contains its styles, scripts and images.
     """
-    images = {label_name(label): count for label, count in manifest.labels.items()}
+    photos = {label_name(label): count for label, count in manifest.labels.items()}
     return render_template(
         "report.html.j2",
         manifest=manifest,
         seconds_total=_seconds_between(manifest.started, manifest.finished),
-        map=photo_map(points, images),
+        map=photo_map(points, photos),
         curve=variance_curve(explained_variance_ratio, manifest.pca.components),
         first_shares=[*explained_variance_ratio[:2], 0.0, 0.0][:2],
-        labels=bars(images),
+        labels=bars(photos),
         stages=stages(manifest.seconds),
         reasons=bars(manifest.rejected),
         rejected=rejected,
         left_out=describe(manifest.left_out),
         chapters=chapters,
         meaningless=MEANINGLESS,
-        chance=accuracy_by_chance(images),
+        chance=accuracy_by_chance(photos),
         run_path=f"{manifest.output.rstrip('/')}/{RUNS}/{manifest.run_id}",
     )
 
@@ -70,8 +70,8 @@ def _seconds_between(started: str, finished: str) -> float:
 
 
 def accuracy_by_chance(labels: Mapping[str, int]) -> float | None:
-    """Return the probability that two different images picked at random have the same label."""
-    images = sum(labels.values())
-    if images < 2:
+    """Return the probability that two different photos picked at random have the same label."""
+    photos = sum(labels.values())
+    if photos < 2:
         return None
-    return sum(n * (n - 1) for n in labels.values()) / (images * (images - 1))
+    return sum(n * (n - 1) for n in labels.values()) / (photos * (photos - 1))

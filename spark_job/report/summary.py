@@ -14,7 +14,7 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     counts, pca = manifest.counts, manifest.pca
     lines = {
         "run": manifest.run_id,
-        "images": f"{counts.found:,} found = {counts.computed:,} computed + {counts.reused:,} reused "
+        "photos": f"{counts.found:,} found = {counts.computed:,} computed + {counts.reused:,} reused "
         f"+ {counts.rejected:,} rejected",
     }
     if manifest.reused:
@@ -34,7 +34,7 @@ def _lines(manifest: Manifest) -> dict[str, str]:
         )
     lines["time"] = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in manifest.seconds.items())
     if counts.computed:
-        lines["speed"] = f"{manifest.images_per_second:,.0f} images/s"
+        lines["speed"] = f"{manifest.images_per_second:,.0f} photos/s"
     meaning = " (random: the features mean nothing)" if manifest.model.meaningless else ""
     lines["weights"] = f"{manifest.model.weights}, on {manifest.model.engine}{meaning}"
     lines["report"] = f"{manifest.output}/{RUNS}/{manifest.run_id}/{REPORT}"

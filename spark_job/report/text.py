@@ -8,7 +8,7 @@ NO_LABEL = "(no label)"
 
 
 def label_name(label: str | None) -> str:
-    """Return a label, or a name for the images that have none."""
+    """Return a label, or a name for the photos that have none."""
     return label or NO_LABEL
 
 

@@ -34,7 +34,7 @@ class VarianceCurve:
 
 
 def variance_curve(explained_variance_ratio: Sequence[float], components: int) -> VarianceCurve | None:
-    """Lay out the curve and mark the components that the run kept; return None if the images do not vary."""
+    """Lay out the curve and mark the components that the run kept; return None if the photos do not vary."""
     total = cumulative(explained_variance_ratio)
     if total[-1] <= 0:
         return None

@@ -46,7 +46,7 @@ def main() -> int:
             cdk.deploy(aws, weights="imagenet,random")
             dev = Deployed.find(aws, "fruits-dev")
             photos = aws.folder / "photos"
-            demo.draw(photos, images_per_label=4)
+            demo.draw(photos, photos_per_label=4)
             dev.put_photos(photos)
             variables = aws.folder / "variables.sh"
             lines = [f"export {name}={shlex.quote(value)}\n" for name, value in aws.variables.items()]

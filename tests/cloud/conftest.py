@@ -42,7 +42,7 @@ def dev(aws: LocalAws) -> Deployed:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few drawn photos per label. Two photos are broken."""
     folder = tmp_path_factory.mktemp("drawn")
-    demo.draw(folder, images_per_label=1)
+    demo.draw(folder, photos_per_label=1)
     return folder
 
 

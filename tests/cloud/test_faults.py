@@ -16,7 +16,7 @@ Rows = list[tuple[str, ...]]
 
 #: The rows that ``make test`` has: one for each way in which a run fails, and for each that ends a cluster soon.
 FAST = {
-    "no image under the prefix",
+    "no photo under the prefix",
     "no capacity",
     "job exits with an error",
     "stopped while the cluster starts",

@@ -65,7 +65,7 @@ def test_a_trial_checks_and_measures_a_run(tidy: Deployed, tmp_path: Path) -> No
     out, err = process.communicate()
     assert process.returncode == 0, err
     result = json.loads(out)
-    assert (result["problems"], result["photos"]) == ([], demo.draw(tmp_path, images_per_label=2))
+    assert (result["problems"], result["photos"]) == ([], demo.draw(tmp_path, photos_per_label=2))
     measured = {row["name"]: row["measured"] for row in result["rows"]}
     assert measured["nodes"] == 3
     assert all(value > 0 for value in measured.values()), measured

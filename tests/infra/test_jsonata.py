@@ -91,12 +91,12 @@ def test_the_job_gets_the_number_that_a_person_gave(definition: dict[str, Any], 
     [("a/1.jpg", 1), ("a/1.JPEG", 1), ("日本 😀.WebP", 1), ("a.jpg.txt", 0), ("a.jpg\n", 0), ("jpg", 0)],
 )
 def test_images_are_known_by_the_end_of_their_key(definition: dict[str, Any], key: str, images: int) -> None:
-    count = definition["States"]["Look for images"]["Assign"]["images"]
+    count = definition["States"]["Look for photos"]["Assign"]["photos"]
     assert jsonata.evaluate(count, {"result": {"Contents": [{"Key": key}], "IsTruncated": False}}) == images
 
 
 def test_a_page_without_objects_is_no_error(definition: dict[str, Any]) -> None:
-    assign = definition["States"]["Look for images"]["Assign"]
+    assign = definition["States"]["Look for photos"]["Assign"]
     states = {"result": {"IsTruncated": True}}
-    assert jsonata.evaluate(assign["images"], states) == 0
+    assert jsonata.evaluate(assign["photos"], states) == 0
     assert jsonata.evaluate(assign["last_seen"], states, {"last_seen": "photos/"}) == "photos/"

@@ -55,7 +55,7 @@ def test_every_key_is_optional_and_valid_values_are_accepted(value: dict[str, An
         ({"components": 0}, "components is 0;"),
         ({"components": True}, "components is true;"),
         ({"components": None}, "components is null;"),
-        ({"max_rejected": 1.1}, "max_rejected is 1.1; give the share of the images that may be rejected, from 0 to 1."),
+        ({"max_rejected": 1.1}, "max_rejected is 1.1; give the share of the photos that may be rejected, from 0 to 1."),
         ({"recompute": "no"}, "recompute is no; give true or false."),
         ({"input_prefix": "/photos"}, "input_prefix is /photos; give a folder of the data bucket"),
         ({"input_prefix": "s3://bucket/photos"}, "input_prefix is s3://bucket/photos;"),

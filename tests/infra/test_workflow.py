@@ -42,7 +42,7 @@ def publish(aws: Aws, run: str, started: float | None = None, weights: str = "im
 
 def write_failure(aws: Aws, run: str) -> None:
     """Write what a failed job writes."""
-    aws.results[f"runs/{run}/_failed.json"] = json.dumps({"reason": "7 % of the images were rejected."})
+    aws.results[f"runs/{run}/_failed.json"] = json.dumps({"reason": "7 % of the photos were rejected."})
 
 
 def run(definition: dict[str, Any], aws: Aws, given: Any = None) -> Execution:
@@ -117,8 +117,8 @@ def test_a_wrong_input_starts_nothing(definition: dict[str, Any]) -> None:
 def test_without_images_no_cluster_starts(definition: dict[str, Any], photos: list[str]) -> None:
     aws = Aws(photos=photos)
     execution = run(definition, aws)
-    assert (execution.status, execution.error) == ("FAILED", "NoImages")
-    assert execution.cause.startswith("There is no image under s3://StorageData/photos/;")
+    assert (execution.status, execution.error) == ("FAILED", "NoPhotos")
+    assert execution.cause.startswith("There is no photo under s3://StorageData/photos/;")
     assert not aws.named("elasticmapreduce:createCluster")
     assert aws.named("sns:publish")
 
@@ -250,7 +250,7 @@ def test_the_cause_of_a_failed_job_is_its_own_reason_and_the_place_of_the_log(de
     execution = run(definition, aws)
     assert execution.error == "JobFailed"
     assert execution.cause == (
-        "7 % of the images were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
+        "7 % of the photos were rejected. Logs: s3://StorageLogs/emr/j-NEW/ "
         "(the driver: containers/*/*_000001/stdout.gz). The cluster: 3 nodes for 0.3 min, about 0.01 USD."
     )
     (message,) = aws.named("sns:publish")
@@ -337,7 +337,7 @@ def test_a_cluster_that_does_not_end_is_left_to_the_clean_up(definition: dict[st
     if published:
         assert execution.output["warnings"] == [warning]
     else:
-        assert execution.cause.startswith("7 % of the images were rejected. ")
+        assert execution.cause.startswith("7 % of the photos were rejected. ")
         assert execution.cause.endswith(warning)
 
 
@@ -353,7 +353,7 @@ def test_a_cluster_that_emr_does_not_describe_is_left_to_the_clean_up(definition
 def test_a_cluster_that_cannot_be_ended_after_failure_hides_no_reason(definition: dict[str, Any]) -> None:
     fails = dict.fromkeys(("elasticmapreduce:terminateCluster", "lambda:invoke"), FAILED)
     execution = run(definition, Aws(job=write_failure, step_state="FAILED", fails=fails))
-    assert execution.cause.startswith("7 % of the images were rejected. ")
+    assert execution.cause.startswith("7 % of the photos were rejected. ")
     assert execution.cause.endswith("could not be terminated; the clean-up was called. (It broke.)")
 
 

@@ -43,7 +43,7 @@ def _assert_one_sentence(done: "subprocess.CompletedProcess[str]", code: int, se
 
 def test_run_shows_its_stages_and_ends_with_a_summary_and_can_be_watched(tmp_path: Path, model_file: str) -> None:
     photos, results, shown = tmp_path / "photos", tmp_path / "results", io.StringIO()
-    draw(photos, images_per_label=2)
+    draw(photos, photos_per_label=2)
     results.mkdir()
     command = [
         sys.executable, "-m", "spark_job", "run", "--input", str(photos), "--output", str(results),
@@ -54,10 +54,10 @@ def test_run_shows_its_stages_and_ends_with_a_summary_and_can_be_watched(tmp_pat
         seen = watch(folder, Console(file=shown, width=100, force_terminal=True), read_seconds=0.05)
         output, errors = process.communicate()
     assert process.returncode == 0, errors
-    stages = [line.split()[0] for line in errors.splitlines()]
+    stages = list(dict.fromkeys(line.split()[0] for line in errors.splitlines()))  # a slow stage has several lines
     assert stages == ["model", "spark", "plan", "features", "pca", "projection", "neighbours", "findings", "report"]
     summary = {line[:10].strip(): line[10:] for line in output.splitlines()}
-    assert summary["images"] == "34 found = 32 computed + 0 reused + 2 rejected"
+    assert summary["photos"] == "39 found = 37 computed + 0 reused + 2 rejected"
     assert summary["rejected"] == "1 truncated, 1 unsupported"
     assert summary["PCA"].startswith("5 components keep ")
     assert "the features mean nothing" in summary["weights"]
@@ -86,7 +86,7 @@ def test_a_user_error_prints_one_sentence_and_exits_with_2(arguments: list[str],
 
 
 def test_no_shell_and_no_working_folder_changes_a_run(tmp_path: Path, model_file: str) -> None:
-    draw(tmp_path / "photos", images_per_label=1)
+    draw(tmp_path / "photos", photos_per_label=1)
     working, other = tmp_path / "working", tmp_path / "spark"
     for folder in (working, other, working / "pyspark", other / "numpy"):
         folder.mkdir()
@@ -157,7 +157,7 @@ def test_a_failed_run_prints_one_sentence_and_exits_with_1(tmp_path: Path, model
     done = _command(
         "run", "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "x"), "--weights", model_file
     )
-    _assert_one_sentence(done, 1, "1 of 1 images were rejected")
+    _assert_one_sentence(done, 1, "1 of 1 photos were rejected")
 
 
 def test_help_and_version_are_printed() -> None:

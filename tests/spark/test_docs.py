@@ -101,7 +101,7 @@ class Demo:
 def demo(spark: SparkSession, model_file: str, tmp_path_factory: pytest.TempPathFactory) -> Demo:  # noqa: ARG001 - must be up
     folder = tmp_path_factory.mktemp("docs")
     photos, results = folder / "demo" / "photos", folder / "demo" / "results"
-    draw(photos, images_per_label=2)
+    draw(photos, photos_per_label=2)
     shutil.copy(photos / "Kiwi" / "00.jpg", photos / "Lemon" / "copy.jpg")
     settings = Settings(str(photos), str(results), weights=model_file, components=6, max_rejected=0.1)
     manifest = run(settings, Stages(Console(file=io.StringIO())))

@@ -16,7 +16,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from spark_job import features
-from spark_job.features import Photo, images_per_task, read_ahead
+from spark_job.features import Photo, photos_per_task, read_ahead
 from spark_job.network.images import decode
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.storage import open_store
@@ -67,7 +67,7 @@ def test_a_folder_of_broken_files_has_no_features(spark: SparkSession, model: Co
 
 @given(st.integers(0, 10**7), st.integers(1, 512))
 def test_tasks_are_neither_too_many_nor_too_large(images: int, cores: int) -> None:
-    size = images_per_task(images, cores)
+    size = photos_per_task(images, cores)
     assert 64 <= size <= 4_000
     assert size in (64, 4_000) or -(-images // size) <= 8 * cores
 

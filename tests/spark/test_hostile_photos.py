@@ -11,7 +11,7 @@ from pyspark.sql import Row, SparkSession
 from spark_job import features
 from spark_job.network.images import decode
 from spark_job.network.model import CompiledNetwork
-from spark_job.rejection import Reason, RejectedImageError
+from spark_job.rejection import Reason, RejectedPhotoError
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from tests import outcomes
@@ -134,13 +134,13 @@ def test_a_file_without_read_permission_is_rejected_as_denied(tmp_path: Path, re
     (tmp_path / "secret.jpg").chmod(0)
     request.getfixturevalue("nobody")
     _, content, _ = features._read(open_store(str(tmp_path)), features.Photo("secret.jpg", None, 1, None))
-    assert isinstance(content, RejectedImageError)
+    assert isinstance(content, RejectedPhotoError)
     assert content.reason == Reason.DENIED
 
 
 def _outcome(file: Hostile) -> Reason | None:
     try:
         decode(file.data, 224)
-    except RejectedImageError as error:
+    except RejectedPhotoError as error:
         return error.reason
     return None

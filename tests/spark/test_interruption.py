@@ -47,7 +47,7 @@ def _interrupt(
 def test_an_interrupted_run_leaves_one_sentence_and_nothing_else(
     tmp_path: Path, model_file: str, moment: str, number: signal.Signals, sentence: str
 ) -> None:
-    draw(tmp_path / "photos", images_per_label=4)
+    draw(tmp_path / "photos", photos_per_label=4)
     temporary, run = tmp_path / "temporary", tmp_path / "results" / "runs" / "x"
 
     def is_time(process: psutil.Process) -> object:

@@ -49,7 +49,7 @@ TINY = Network(
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    draw(tmp_path / "photos", images_per_label=2)
+    draw(tmp_path / "photos", photos_per_label=2)
     return tmp_path / "photos"
 
 
@@ -74,7 +74,7 @@ def test_a_network_of_another_size_works_in_a_run(
     assert found.neighbours[0].path == "Kiwi/00.jpg"
     with pytest.raises(UserError, match="prepared photos differently"):
         similar.search(str(photos / "Kiwi" / "00.jpg"), str(results))
-    with pytest.raises(UserError, match="6 components are more than 34 images of 5 features"):
+    with pytest.raises(UserError, match="6 components are more than 34 photos of 5 features"):
         _run(photos, results, TINY, components=6)
     assert runs.latest(open_store(str(results))) is not None
 

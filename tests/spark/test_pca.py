@@ -77,5 +77,5 @@ def test_the_saved_pipeline_matches_the_projection(spark: SparkSession, tmp_path
 @pytest.mark.parametrize("files", [0, 2])
 def test_empty_features_are_refused(spark: SparkSession, tmp_path: Path, files: int) -> None:
     table = feature_tables.features(tmp_path, _rows()[:0], files) if files else Table(str(tmp_path), "features")
-    with pytest.raises(UserError, match="at least 2 images"):
+    with pytest.raises(UserError, match="at least 2 photos"):
         pca.fit(spark.sparkContext, table, 2)

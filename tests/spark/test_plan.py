@@ -51,7 +51,7 @@ def _sources(made: Plan) -> list[tuple[str, str, str, int]]:
 
 def test_images_are_found_at_any_depth_and_labelled_by_their_folder(spark: SparkSession, tmp_path: Path) -> None:
     _fill(tmp_path, ["root.jpg", "Apple/a.JPG", "Apple/notes.txt", "more/Red Pear/p.WebP", "more/x.jpeg", "Kiwi/k.gif"])
-    assert _rows(plan.list_images(spark, open_store(str(tmp_path)))) == [
+    assert _rows(plan.list_photos(spark, open_store(str(tmp_path)))) == [
         ("Apple/a.JPG", "Apple", 11),
         ("more/Red Pear/p.WebP", "Red Pear", 20),
         ("more/x.jpeg", "more", 11),
@@ -63,7 +63,7 @@ def test_a_bucket_is_listed_like_a_folder(spark: SparkSession, s3: str) -> None:
     store = open_store(f"{s3}/photos")
     for name in ("Apple/a.jpg", "Apple/é b.png", "root.webp"):
         store.write(name, b"123")
-    rows = _rows(plan.list_images(spark, store))
+    rows = _rows(plan.list_photos(spark, store))
     assert rows == [("Apple/a.jpg", "Apple", 3), ("Apple/é b.png", "Apple", 3), ("root.webp", None, 3)]
 
 
@@ -72,7 +72,7 @@ def test_tasks_share_one_big_folder_of_a_bucket(spark: SparkSession, s3: str) ->
     names = [f"all/{odd}{number:04d}.jpg" for odd in ("", "a/b ", "é+%41") for number in range(600)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: store.write(name, b"1"), names))
-    rows = plan.list_images(spark, store).select("path", F.spark_partition_id().alias("task")).collect()
+    rows = plan.list_photos(spark, store).select("path", F.spark_partition_id().alias("task")).collect()
     assert sorted(row["path"] for row in rows) == sorted(names)
     assert max(Counter(row["task"] for row in rows).values()) < len(names) / 2
 
@@ -81,20 +81,20 @@ def test_tasks_share_one_big_folder_of_a_bucket(spark: SparkSession, s3: str) ->
 def test_an_input_that_is_not_a_folder_is_refused(spark: SparkSession, tmp_path: Path, missing: str) -> None:
     _fill(tmp_path, ["a.jpg"])
     with pytest.raises(UserError, match=f"The input {tmp_path / missing} "):
-        plan.list_images(spark, open_store(str(tmp_path / missing)))
+        plan.list_photos(spark, open_store(str(tmp_path / missing)))
 
 
 def test_an_input_without_images_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     _fill(tmp_path, ["Apple/notes.txt"])
     store = open_store(str(tmp_path))
-    with pytest.raises(UserError, match="There is no image"):
+    with pytest.raises(UserError, match="There is no photo"):
         plan.make(spark, store, None, Table(str(tmp_path), "_plan"))
 
 
 def test_only_added_and_changed_images_are_new(spark: SparkSession, tmp_path: Path) -> None:
     _fill(tmp_path, ["A/same.jpg", "A/gone.jpg", "A/longer.jpg", "A/touched.jpg"])
     store = open_store(str(tmp_path))
-    earlier = _of_run(plan.list_images(spark, store), "first").persist()
+    earlier = _of_run(plan.list_photos(spark, store), "first").persist()
     earlier.count()
     (tmp_path / "A/gone.jpg").unlink()
     (tmp_path / "A/longer.jpg").write_bytes(b"much longer than before")
@@ -111,7 +111,7 @@ def test_an_image_that_an_earlier_run_wrote_twice_counts_once(spark: SparkSessio
     """If the input changes before a task is repeated, the task may write an image that another task wrote."""
     _fill(tmp_path, ["A/once.jpg", "A/twice.jpg"])
     store = open_store(str(tmp_path))
-    earlier = plan.list_images(spark, store)
+    earlier = plan.list_photos(spark, store)
     earlier = _of_run(earlier.union(earlier.filter("path = 'A/twice.jpg'")), "first")
 
     made = plan.make(spark, store, earlier, Table(str(tmp_path), "_plan"))
@@ -121,7 +121,7 @@ def test_an_image_that_an_earlier_run_wrote_twice_counts_once(spark: SparkSessio
 def test_an_image_of_several_runs_is_reused_from_one_of_them(spark: SparkSession, tmp_path: Path) -> None:
     _fill(tmp_path, ["A/1.jpg", "A/2.jpg", "A/3.jpg"])
     store = open_store(str(tmp_path))
-    photos = plan.list_images(spark, store)
+    photos = plan.list_photos(spark, store)
     first, second = _of_run(photos.filter("path < 'A/3'"), "first"), _of_run(photos.filter("path > 'A/2'"), "second")
 
     made = plan.make(spark, store, first.union(second), Table(str(tmp_path), "_plan"))
@@ -182,7 +182,7 @@ def test_hidden_photos_and_other_images_are_left_out_and_counted(
     store = open_store(str(tmp_path / "in") if where == "folder" else f"{request.getfixturevalue('s3')}/in")
     for name in [*LEFT_OUT, "Apple/1.jpg", "Apple/2.JFIF", "Pear/3.jpe", "Pear/notes.txt"]:
         store.write(name, b"x")
-    known = _of_run(plan.list_images(spark, store).filter("path = 'Apple/1.jpg'"), "first")
+    known = _of_run(plan.list_photos(spark, store).filter("path = 'Apple/1.jpg'"), "first")
     for number, earlier in enumerate((None, known)):
         made = plan.make(spark, store, earlier, Table(str(tmp_path), f"_plan-{number}"))
         assert made.found == 3
@@ -206,5 +206,5 @@ def test_images_and_labels_are_found_as_python_would(path: str) -> None:
     assert plan.count_left_out(listed.cast(LISTING_SCHEMA)) == Counter(
         {plan.HIDDEN: 1} if is_photo and is_hidden else {}
     )
-    found = plan._images(listed.cast(LISTING_SCHEMA))
+    found = plan._photos(listed.cast(LISTING_SCHEMA))
     assert list(zip(*(found.column(name).to_pylist() for name in ("path", "label")), strict=True)) == expected

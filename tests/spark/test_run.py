@@ -175,14 +175,14 @@ def test_a_run_that_loses_photos_is_not_published(job: Job, monkeypatch: pytest.
     for number in range(4):
         job.draw(f"Kiwi/{number}.jpg", seed=200 + number)
     monkeypatch.setattr(reuse, "copy", lambda *_: None)
-    with pytest.raises(RunError, match=r"does not account for every image .*found=19, computed=4, reused=0"):
+    with pytest.raises(RunError, match=r"does not account for every photo .*found=19, computed=4, reused=0"):
         job.run("wrong")
     assert runs.latest(job.output) == before
 
 
 def test_too_many_rejected_images_fail_the_run_and_can_be_read(job: Job) -> None:
     before = runs.latest(job.output)
-    with pytest.raises(RunError, match="2 of 15 images were rejected") as caught:
+    with pytest.raises(RunError, match="2 of 15 photos were rejected") as caught:
         job.run("bad", max_rejected=0.13)
     assert "\n" not in str(caught.value)
     assert len(job.table("bad", "rejected")) == 2
@@ -200,7 +200,7 @@ def test_a_run_id_can_be_used_once(job: Job) -> None:
 
 
 def test_more_components_than_images_are_refused_before_anything_is_computed(job: Job) -> None:
-    with pytest.raises(UserError, match="16 components are more than 15 images"):
+    with pytest.raises(UserError, match="16 components are more than 15 photos"):
         job.run("wide", components=16)
     assert not {"features", "manifest.json"} & {path.name for path in (job.results / "runs" / "wide").iterdir()}
 

@@ -48,7 +48,7 @@ class Published:
 @pytest.fixture(scope="module")
 def published(spark: SparkSession, model_file: str, tmp_path_factory: pytest.TempPathFactory) -> Published:  # noqa: ARG001 - starts Spark
     folder = tmp_path_factory.mktemp("similar")
-    draw(folder / "photos", images_per_label=2)
+    draw(folder / "photos", photos_per_label=2)
     settings = Settings(
         str(folder / "photos"),
         str(folder / "out"),

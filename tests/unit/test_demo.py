@@ -21,7 +21,7 @@ MISTAKES = {"Grape/copy.jpg", "Pear/smaller.jpg", "Lemon/banana.jpg", "Orange/da
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "photos"
-    assert draw(folder, images_per_label=2) == len(names(folder))
+    assert draw(folder, photos_per_label=2) == len(names(folder))
     return folder
 
 
@@ -49,8 +49,8 @@ def test_every_label_has_its_photos(photos: Path) -> None:
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(photos: Path, tmp_path: Path) -> None:
-    draw(tmp_path / "again", images_per_label=1)
-    draw(tmp_path / "other", images_per_label=1, seed=8)
+    draw(tmp_path / "again", photos_per_label=1)
+    draw(tmp_path / "other", photos_per_label=1, seed=8)
     again, other, first = digests(tmp_path / "again"), digests(tmp_path / "other"), digests(photos)
     assert again.items() <= first.items()
     drawn = other.keys() - {"Lemon/shopping-list.jpg"}
@@ -67,16 +67,16 @@ def test_existing_photos_are_not_changed(photos: Path) -> None:
         return {name: (photos / name).stat().st_mtime_ns for name in names(photos)}
 
     before = times()
-    assert draw(photos, images_per_label=2) == 0
+    assert draw(photos, photos_per_label=2) == 0
     assert times() == before
 
 
 def test_only_missing_photos_are_drawn_again(tmp_path: Path) -> None:
-    draw(tmp_path, images_per_label=1)
+    draw(tmp_path, photos_per_label=1)
     before = digests(tmp_path)
     (tmp_path / "Kiwi/00.jpg").unlink()
     (tmp_path / "Kiwi/mine.jpg").write_bytes(b"mine")
-    assert draw(tmp_path, images_per_label=1) == 1
+    assert draw(tmp_path, photos_per_label=1) == 1
     (tmp_path / "Kiwi/mine.jpg").unlink()
     assert digests(tmp_path) == before
 

@@ -10,7 +10,7 @@ import pytest
 
 from spark_job.features import Photo, _read
 from spark_job.network.limits import MAX_BYTES
-from spark_job.rejection import Reason, RejectedImageError
+from spark_job.rejection import Reason, RejectedPhotoError
 from spark_job.storage.base import UnavailableError
 from spark_job.storage.local import LocalStore
 from spark_job.storage.ranges import KeyRange
@@ -63,7 +63,7 @@ def test_a_fault_that_stays_is_given_up_after_four_attempts(bucket: tuple[StandI
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [fault] * 99
     photo, content, retries = _read(photos, Photo("a.jpg", None, 7, OLD))
-    assert isinstance(content, RejectedImageError)
+    assert isinstance(content, RejectedPhotoError)
     assert (content.reason, retries) == (Reason.UNAVAILABLE, 3)
     assert "in 4 attempts" in content.detail
     assert "\n" not in content.detail
@@ -79,7 +79,7 @@ def test_what_will_not_change_is_asked_for_once(bucket: tuple[StandIn, S3Store],
     s3.put("photos/a.jpg", DATA)
     s3.faults["photos/a.jpg"] = [fault] * 99
     _, content, retries = _read(photos, Photo("a.jpg", None, 7, OLD))
-    assert isinstance(content, RejectedImageError)
+    assert isinstance(content, RejectedPhotoError)
     assert (content.reason, retries, s3.requests["photos/a.jpg"]) == (reason, 0, 1)
 
 
@@ -115,7 +115,7 @@ def test_an_object_that_grew_is_not_fetched(bucket: tuple[StandIn, S3Store]) -> 
     s3.put("photos/a.jpg", bytes(MAX_BYTES + 1))
     assert s3.objects["photos/a.jpg"].etag  # now, because it takes longer than the storage may be silent
     _, content, _ = _read(photos, Photo("a.jpg", None, 7, OLD))
-    assert isinstance(content, RejectedImageError)
+    assert isinstance(content, RejectedPhotoError)
     assert content.reason == Reason.TOO_LARGE
 
 

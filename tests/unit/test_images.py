@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from spark_job.network.images import check_size, decode, thumbnail
 from spark_job.network.limits import MAX_BYTES
-from spark_job.rejection import Reason, RejectedImageError
+from spark_job.rejection import Reason, RejectedPhotoError
 
 TO_STORED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 """The Image.Transpose from an upright photo to a stored one, by EXIF's orientation."""
@@ -25,7 +25,7 @@ def _file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def _reason(data: bytes) -> Reason:
-    with pytest.raises(RejectedImageError) as caught:
+    with pytest.raises(RejectedPhotoError) as caught:
         decode(data, 224)
     assert caught.value.detail
     return caught.value.reason
@@ -133,7 +133,7 @@ def test_sizes_are_checked_without_reading_the_bytes() -> None:
     check_size(1)
     check_size(MAX_BYTES)
     for size, reason in ((0, Reason.EMPTY), (MAX_BYTES + 1, Reason.TOO_LARGE)):
-        with pytest.raises(RejectedImageError) as caught:
+        with pytest.raises(RejectedPhotoError) as caught:
             check_size(size)
         assert caught.value.reason == reason
 
@@ -143,7 +143,7 @@ HEADS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8
 
 @given(st.binary(max_size=300), st.sampled_from(HEADS))
 def test_any_bytes_give_pixels_or_a_reason(tail: bytes, head: bytes) -> None:
-    with contextlib.suppress(RejectedImageError):
+    with contextlib.suppress(RejectedPhotoError):
         assert decode(head + tail, 224).shape == (224, 224, 3)
 
 

@@ -61,7 +61,7 @@ def test_the_most_expensive_progressive_photo_takes_seconds() -> None:
 PEAK = """
 import sys
 from spark_job.network.images import decode
-from spark_job.rejection import RejectedImageError
+from spark_job.rejection import RejectedPhotoError
 from tests.hostile import encoded, picture
 decode(encoded(picture(), "JPEG"), 224), decode(encoded(picture(), "WEBP"), 224)
 data = open(sys.argv[1], "rb").read()
@@ -71,7 +71,7 @@ before = peak()
 try:
     decode(data, 224)
     print("decoded", peak() - before)
-except RejectedImageError as error:
+except RejectedPhotoError as error:
     print(error.reason.replace(" ", "-"), peak() - before)
 """
 

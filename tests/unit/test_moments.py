@@ -90,9 +90,9 @@ def test_equal_rows_have_one_component_without_variance() -> None:
 
 
 def test_too_many_components_or_too_few_rows_are_refused() -> None:
-    with pytest.raises(UserError, match="13 components are more than 60 images of 12 features"):
+    with pytest.raises(UserError, match="13 components are more than 60 photos of 12 features"):
         moments.fit(Moments.of(_rows()), 13)
-    with pytest.raises(UserError, match="6 components are more than 5 images"):
+    with pytest.raises(UserError, match="6 components are more than 5 photos"):
         moments.fit(Moments.of(_rows(5)), 6)
-    with pytest.raises(UserError, match="at least 2 images"):
+    with pytest.raises(UserError, match="at least 2 photos"):
         moments.fit(Moments.of(_rows(1)), 0.9)

@@ -28,13 +28,13 @@ def test_a_stage_prints_its_progress_to_a_log_at_intervals() -> None:
         _wait(lambda: len(out.getvalue().splitlines()) >= 2)
     lines = out.getvalue().splitlines()
     assert lines[0].startswith("features   250 of 1,000, ")
-    assert "images/s" in lines[0]
+    assert "photos/s" in lines[0]
     assert lines[0].endswith(" left")
     assert stages.seconds["features"] >= 0.1
 
 
 @pytest.mark.parametrize(
-    ("images", "shown"), [(2_000_000, r"250,000 of 2,000,000, [\d,]+ images/s, [\d.]+ s left"), (0, r"0\.\d s so far")]
+    ("images", "shown"), [(2_000_000, r"250,000 of 2,000,000, [\d,]+ photos/s, [\d.]+ s left"), (0, r"0\.\d s so far")]
 )
 def test_a_stage_on_a_terminal_shows_a_bar(images: int, shown: str) -> None:
     out = io.StringIO()
@@ -57,10 +57,10 @@ def test_in_words_it_is_the_count_the_speed_and_the_time_left() -> None:
         return str(StageProgress("features", done, total, seconds))
 
     assert words(0, 1000, 3.0) == "0 of 1,000"
-    assert words(500, 2000, 10.0) == "500 of 2,000, 50 images/s, 30 s left"
-    assert words(1000, 2000, 65.0) == "1,000 of 2,000, 15 images/s, 1 min 05 s left"
-    assert words(2000, 2000, 10.0) == "2,000 of 2,000, 200 images/s"
-    assert words(2005, 2000, 10.0) == "2,005 of 2,000, 200 images/s"  # a task that ran twice counts twice
+    assert words(500, 2000, 10.0) == "500 of 2,000, 50 photos/s, 30 s left"
+    assert words(1000, 2000, 65.0) == "1,000 of 2,000, 15 photos/s, 1 min 05 s left"
+    assert words(2000, 2000, 10.0) == "2,000 of 2,000, 200 photos/s"
+    assert words(2005, 2000, 10.0) == "2,005 of 2,000, 200 photos/s"  # a task that ran twice counts twice
     assert words(0, 0, 72.0) == "1 min 12 s so far"
 
 

@@ -191,7 +191,7 @@ ONE_IMAGE = replace(
             replace(RUN, counts=Counts(42, 30, 12, 0), rejected={}),
             VARIANCE,
             sample(42, ["apple"]),
-            "None: every image",
+            "None: every photo",
             id="none rejected",
         ),
         pytest.param(

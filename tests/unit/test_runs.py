@@ -65,7 +65,7 @@ def test_only_features_of_the_same_model_and_schema_are_reused(output: Store, mo
 
 def test_a_run_that_does_not_add_up_is_not_published(output: Store) -> None:
     wrong = dataclasses.replace(MANIFEST, counts=Counts(10, 7, 2, 0))
-    with pytest.raises(RunError, match="does not account for every image"):
+    with pytest.raises(RunError, match="does not account for every photo"):
         RunFolder(output, "one").publish(wrong, "<html>")
     assert runs.latest(output) is None
     with pytest.raises(FileNotFoundError):
@@ -83,7 +83,7 @@ def test_a_run_that_dies_between_manifest_and_pointer_is_not_the_latest(output: 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RunError("3 of 15 images were rejected."), "3 of 15 images were rejected."),
+        (RunError("3 of 15 photos were rejected."), "3 of 15 photos were rejected."),
         (ValueError("an unexpected value\nsecond line"), "The run failed: an unexpected value."),
     ],
 )

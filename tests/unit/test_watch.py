@@ -74,9 +74,9 @@ def test_a_run_that_has_not_started_is_waited_for_without_a_warning(watched: Wat
 
 def test_the_time_of_a_stage_goes_on_between_two_writes(watched: Watched, clock: Clock) -> None:
     watched.read(_features(100))
-    assert str(watched.now()) == "100 of 1,000, 10 images/s, 1 min 30 s left"
+    assert str(watched.now()) == "100 of 1,000, 10 photos/s, 1 min 30 s left"
     clock.seconds += 10
-    assert str(watched.now()) == "100 of 1,000, 5 images/s, 3 min 00 s left"
+    assert str(watched.now()) == "100 of 1,000, 5 photos/s, 3 min 00 s left"
     watched.read(_features(100))  # the same content
     assert watched.now().seconds == 20
 
@@ -204,7 +204,7 @@ def test_a_run_is_watched_from_before_its_start_until_it_is_published(output: St
         folder.claim(_ago(), "1" * 64)
         _wait(lambda: "starting" in out.getvalue())
         folder.write_progress(StageProgress("features", 250_000, 1_000_000, 5000.0, {"plan": 1.5}).to_json())
-        _wait(lambda: "250,000 of 1,000,000, 50 images/s, 4 h 10 min left" in out.getvalue())
+        _wait(lambda: "250,000 of 1,000,000, 50 photos/s, 4 h 10 min left" in out.getvalue())
         folder.write_progress(StageProgress("pca", seconds=3600, finished={"plan": 1.5, "features": 72.0}).to_json())
         _wait(lambda: "1 h 00 min so far" in out.getvalue())
         assert not result.done()
@@ -215,8 +215,8 @@ def test_a_run_is_watched_from_before_its_start_until_it_is_published(output: St
 
 def test_a_run_that_failed_ends_the_watch_with_its_reason(output: Store) -> None:
     folder = RunFolder(output, "one")
-    folder.leave_failure("fruits: 3 of 15 images were rejected.")
-    with pytest.raises(RunError, match=r"^The run one failed\. It said: 3 of 15 images were rejected\.$"):
+    folder.leave_failure("fruits: 3 of 15 photos were rejected.")
+    with pytest.raises(RunError, match=r"^The run one failed\. It said: 3 of 15 photos were rejected\.$"):
         watch(folder, _terminal()[0], read_seconds=SOON)
 
 
@@ -292,7 +292,7 @@ def test_the_command_has_an_exit_code_and_a_sentence_for_each_end(tmp_path: Path
     done = _command("--output", str(tmp_path), "--run-id", "one")
     assert done.returncode == 0
     assert done.stderr.splitlines() == ["run        one", "features   1.5 s"]
-    assert done.stdout.startswith("run       one\nimages    10 found = ")
+    assert done.stdout.startswith("run       one\nphotos    10 found = ")
 
     done = _command("--output", str(tmp_path))
     assert (done.returncode, done.stderr.splitlines()) == (0, [])
