@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,8 @@ PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES  # Pillow's limit for profiles
 _PNG = b"\x89PNG"
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _THUMBNAIL_SIDE = 64
+
+Result = TypeVar("Result")
 
 
 def check_size(size: int) -> None:
@@ -66,6 +70,11 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
     return np.asarray(_resized(data, side, lambda _width, _height: (side, side)))
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """Return the width and the height that a file states, in pixels, if :func:`decode` can decode it."""
+    return _in_any_case(data, lambda file: Image.open(io.BytesIO(file), formats=_FORMATS).size)
+
+
 def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
     """Return a JPEG of at most ``side`` pixels each way, without metadata. Errors are those of :func:`decode`."""
 
@@ -86,9 +95,7 @@ def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
     """
     check_size(len(data))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about metadata
-            return _decoded_in_any_case(data, side, new_size)
+        return _in_any_case(data, lambda file: _decoded(file, side, new_size))
     except RejectedPhotoError:
         raise
     except UnidentifiedImageError as error:
@@ -100,17 +107,19 @@ def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
         raise RejectedPhotoError(_reason(str(error).lower(), data), str(error) or type(error).__name__) from error
 
 
-def _decoded_in_any_case(data: bytes, side: int, new_size: NewSize) -> Image.Image:
-    """Decode a file. If that fails, try a PNG without its metadata, which Pillow refuses if it is damaged or long."""
-    try:
-        return _decoded(data, side, new_size)
-    except (RejectedPhotoError, LimitError):
-        raise
-    except Exception:
-        bare = _without_metadata(data) if data.startswith(_PNG) else data
-        if len(bare) == len(data):
+def _in_any_case(data: bytes, read: Callable[[bytes], Result]) -> Result:
+    """Read a file. If that fails, try a PNG without its metadata, which Pillow refuses if it is damaged or long."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about metadata
+        try:
+            return read(data)
+        except (RejectedPhotoError, LimitError):
             raise
-        return _decoded(bare, side, new_size)
+        except Exception:
+            bare = _without_metadata(data) if data.startswith(_PNG) else data
+            if len(bare) == len(data):
+                raise
+            return read(bare)
 
 
 def _without_metadata(png: bytes) -> bytes:

@@ -1,13 +1,13 @@
 """Measures photos: how bright and sharp they are, how much they show, and what they look like in miniature."""
 
 import hashlib
-import io
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+
+from spark_job.network.images import size
 
 MINIATURE_SIDE = 14
 
@@ -50,9 +50,7 @@ def measure(data: bytes, pixels: NDArray[np.uint8]) -> Quality:
     half = Image.fromarray(pixels).reduce(2)
     quarter = half.reduce(2)
     darkest, low, high = _percentiles(quarter.convert("L").histogram(), [0.01, 0.05, 0.99])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as in spark_job.network.images
-        width, height = Image.open(io.BytesIO(data)).size  # reads only the header
+    width, height = size(data)
     return Quality(
         sha256=hashlib.sha256(data).digest(),
         pixels_sha256=hashlib.sha256(half.tobytes()).digest(),

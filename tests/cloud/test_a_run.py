@@ -106,7 +106,7 @@ def test_the_run_can_be_watched(dev: Deployed) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("run       first\nimages    ")
+    assert done.stdout.startswith("run       first\nphotos    ")
 
 
 @pytest.mark.usefixtures("first")

@@ -65,7 +65,7 @@ def test_a_network_of_another_size_works_in_a_run(
 ) -> None:
     results = tmp_path / "results"
     made = _run(photos, results, TINY)
-    assert made.counts.computed == 32
+    assert made.counts.computed == 37
     assert made.model.preprocessing == TINY.preprocessing
     assert made.model.preprocessing.endswith("to 32x32, x / 255")
     features = pd.read_parquet(results / "runs" / made.run_id / "features")["features"]
@@ -74,7 +74,7 @@ def test_a_network_of_another_size_works_in_a_run(
     assert found.neighbours[0].path == "Kiwi/00.jpg"
     with pytest.raises(UserError, match="prepared photos differently"):
         similar.search(str(photos / "Kiwi" / "00.jpg"), str(results))
-    with pytest.raises(UserError, match="6 components are more than 34 photos of 5 features"):
+    with pytest.raises(UserError, match="6 components are more than 39 photos of 5 features"):
         _run(photos, results, TINY, components=6)
     assert runs.latest(open_store(str(results))) is not None
 
