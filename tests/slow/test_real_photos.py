@@ -20,6 +20,7 @@ from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
 from spark_job.storage import open_store
+from spark_job.tables import FEATURES_SCHEMA
 from tests import outcomes
 
 pytestmark = pytest.mark.slow
@@ -45,7 +46,7 @@ def test_every_photo_is_in_tables_that_any_reader_reads(
     by_pandas = pd.read_parquet(folder / "features")
     by_arrow = pq.read_table(folder / "pca")
     by_spark = spark.read.parquet(str(folder / "features"))
-    assert list(by_pandas.columns) == ["path", "label", "size", "modified", "features"]
+    assert list(by_pandas.columns) == FEATURES_SCHEMA.names
     assert by_arrow.column_names == ["path", "label", "pca"]
     assert len(by_pandas) == by_arrow.num_rows == by_spark.count() == 1320
     one = by_pandas.iloc[0]

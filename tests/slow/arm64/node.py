@@ -53,6 +53,15 @@ class Node:
 
     def run(self, *arguments: str | Path) -> str:
         """Run Python with arguments, and return what it prints."""
+        return self._execute(self.folder / "python", *arguments)
+
+    def submit(self, *arguments: str | Path) -> str:
+        """Run a Python script on Spark, as a step of EMR does, and return what it prints."""
+        spark = self.folder / "spark" / "pyspark" / "bin" / "spark-submit"
+        defaults = self.folder / "code" / "spark_job" / "conf" / "spark-defaults.conf"
+        return self._execute(spark, "--properties-file", defaults, *arguments)
+
+    def _execute(self, *command: str | Path) -> str:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -61,8 +70,8 @@ class Node:
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(str(self.folder / name) for name in ("environment", "code", "spark")),
             "PYSPARK_PYTHON": str(self.folder / "python"),
+            "SPARK_HOME": str(self.folder / "spark" / "pyspark"),
         }
-        command = [self.folder / "python", *arguments]
         done = subprocess.run(
             command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=_SECONDS
         )

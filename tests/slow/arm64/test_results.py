@@ -50,7 +50,7 @@ def runs(arm64: Node, x86_64: Node, drawn: Path) -> tuple[Path, Path]:
 def _run(node: Node, photos: Path) -> Path:
     output = node.folder / "results"
     places = ("--input", photos, "--output", output, "--weights", node.bundle.model)
-    node.run(node.bundle.main, "run", *places, "--run-id", "run", "--components", "4", "--max-rejected", "0.5")
+    node.submit(node.bundle.main, "run", *places, "--run-id", "run", "--components", "4", "--max-rejected", "0.5")
     return output / "runs" / "run"
 
 
