@@ -51,7 +51,8 @@ def test_spark_4_loads_the_model_and_projects_alike(tmp_path: Path) -> None:
     fitted = moments.fit(Moments.of(rows), 3, standardize=True)
     pipeline.save(fitted, open_store(str(tmp_path)), "model")
     np.save(tmp_path / "rows.npy", rows.astype(np.float64))
-    # Another test may have started Spark 3.5. Spark 4 needs a Java with all modules; the one that comes with the requirements has only what Spark 3.5 needs.
+    # Spark 4 needs a Java with all modules; the one that comes with the requirements has only what Spark 3.5 needs.
+    # Another test may have set the variables of Spark 3.5.
     environment = {
         name: value
         for name, value in os.environ.items()
