@@ -37,9 +37,8 @@ LeftOut = Accumulator[dict[int, "Counter[str]"]]
 """What the tasks of a listing left out, by task."""
 
 _COUNTS_SCHEMA = pa.schema([("name", pa.string()), ("run_id", pa.string()), ("photos", pa.int64())])
-_PARTS_PER_CORE = (
-    3  # fewer than there may be tasks, because a store may return more parts, and single ones balance best
-)
+# Fewer than there may be tasks, because a store may return more parts, and single ones balance best.
+_PARTS_PER_CORE = 3
 _STRIDE = 8
 _PHOTO = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
 _OTHER = f"(?i)(?P<ending>{'|'.join(map(re.escape, OTHER_SUFFIXES))})$"
