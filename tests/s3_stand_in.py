@@ -1,6 +1,7 @@
 """A small S3 on this machine that can be slow or fail on demand, which ministack cannot.
 
-It implements what the job uses of S3: ListObjectsV2, GET, HEAD, conditional PUT and DELETE. For a benchmark::
+It implements what the job uses of S3: ListObjectsV2, GET with ranges, HEAD, conditional PUT and DELETE. For a
+benchmark::
 
     python -m tests.s3_stand_in --folder photos --bucket photos --delay 0.05
     python -m tests.s3_stand_in --keys 1000000 --delay 0.05
@@ -32,6 +33,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 _PLAIN = re.compile(r"[\w./-]*", re.ASCII)  # as they are in a page, with both encodings
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 
 class Fault(Enum):
@@ -209,6 +212,12 @@ class _Handler(BaseHTTPRequestHandler):
         if stored is None:
             return self._error(404, "NoSuchKey")
         head = {"ETag": stored.etag, "Last-Modified": format_datetime(stored.modified, usegmt=True)}
+        if self.headers.get("If-Match", stored.etag) != stored.etag:
+            return self._error(412, "PreconditionFailed")
+        if fault is None and (part := _RANGE.fullmatch(self.headers.get("Range", ""))):
+            start, stop = int(part[1]), min(int(part[2]) + 1, len(stored.data))
+            head["Content-Range"] = f"bytes {start}-{stop - 1}/{len(stored.data)}"
+            return self._send(206, stored.data[start:stop], head)
         if fault is None:
             return self._send(200, stored.data, head)
         self._head(200, len(stored.data), head)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import pyarrow as pa
 
@@ -109,11 +109,20 @@ class Store(Protocol):
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return an object. ``accept`` gets the size first, and may raise an error to prevent the download."""
 
+    def read_range(self, path: str, start: int, stop: int, version: str | None = None) -> Stored:
+        """Return the bytes of an object from ``start`` to before ``stop``, or to its end.
+
+        With a ``version``, raise FileExistsError if the object has another one.
+        """
+
     def write(self, path: str, data: bytes) -> None:
         """Write an object, or replace it. Readers see the old content or the new one, never a part."""
 
     def create(self, path: str, data: bytes) -> None:
         """Write an object atomically; raise FileExistsError if it exists."""
+
+    def upload(self, path: str, file: IO[bytes], *, replace: bool = False) -> None:
+        """Write a large object from a file, atomically; raise FileExistsError if it exists, unless ``replace``."""
 
     def replace(self, path: str, data: bytes, seen: Stored) -> None:
         """Replace an object atomically; raise FileExistsError if it has changed since ``seen`` was read."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
@@ -18,6 +20,7 @@ from spark_job.storage.base import Removed, Stored, accept_any, listings
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MICROSECONDS = [int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 10**6 for year in (1900, 2262)]
+_COPIED_BYTES = 2**20
 _ODD_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
@@ -81,21 +84,40 @@ class LocalStore:
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return the content of a file."""
+        with self._opened(path) as (file, status):
+            accept(status.st_size)
+            return Stored(file.read(), _time(status))
+
+    def read_range(self, path: str, start: int, stop: int, version: str | None = None) -> Stored:
+        """Return a part of a file. Its version is its time and its size."""
+        with self._opened(path) as (file, status):
+            found = f"{status.st_mtime_ns}-{status.st_size}"
+            if version not in (None, found):
+                raise FileExistsError(f"{path} has changed")
+            file.seek(start)
+            return Stored(file.read(stop - start), _time(status), found)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str) -> Iterator[tuple[IO[bytes], os.stat_result]]:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         with os.fdopen(os.open(self._at(path), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"{path} is not a regular file")
-            accept(status.st_size)
-            return Stored(file.read(), _time(status))
+            yield file, status
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file under another name, then rename it."""
-        self._place(path, data, os.replace)
+        self._place(path, io.BytesIO(data), os.replace)
 
     def create(self, path: str, data: bytes) -> None:
         """Write a file under another name, then give it its own name unless it is taken."""
-        self._place(path, data, _link)
+        self._place(path, io.BytesIO(data), _link)
+
+    def upload(self, path: str, file: IO[bytes], *, replace: bool = False) -> None:
+        """Copy a file under another name, then give the copy its own name."""
+        file.seek(0)
+        self._place(path, file, os.replace if replace else _link)
 
     def replace(self, path: str, data: bytes, seen: Stored) -> None:
         """Replace a file under a lock, if its content is still the one that was read."""
@@ -116,14 +138,14 @@ class LocalStore:
         shutil.rmtree(self._root / folder)
         return removed
 
-    def _place(self, path: str, data: bytes, place: Callable[[str, Path], None]) -> None:
+    def _place(self, path: str, content: IO[bytes], place: Callable[[str, Path], None]) -> None:
         target = self._root / path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(data)
+                    shutil.copyfileobj(content, file, _COPIED_BYTES)
                 Path(draft).chmod(0o644)
                 place(draft, target)
             finally:

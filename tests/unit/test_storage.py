@@ -1,6 +1,7 @@
 """A folder and a bucket must behave alike, so most of these tests run on both."""
 
 import errno
+import io
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from spark_job.errors import UserError
 from spark_job.storage import open_store
 from spark_job.storage.base import LISTING_SCHEMA, AccountError, Store
+from spark_job.storage.file import open_file
 
 NAMES = ["a.jpg", "Apple/b.jpg", "Apple/red ones/c d.jpg", "Ähre/é.jpg", "Pear/#%41+'q.JPG", "Pear/🍐.png"]
 
@@ -77,6 +79,22 @@ def test_writing_replaces_and_creating_does_not(store: Store) -> None:
     assert store.read("x").data == b"new"
     store.create("deep/er/y", b"first")
     assert store.read("deep/er/y").data == b"first"
+
+
+def test_a_large_object_is_written_from_a_file_and_read_in_parts_of_one_version(store: Store) -> None:
+    data = bytes(range(256)) * 4_000
+    store.upload("x/1.zip", io.BytesIO(data))
+    with pytest.raises(FileExistsError):
+        store.upload("x/1.zip", io.BytesIO(b"other"))
+    file = open_file(store, "x/1.zip", len(data), bytes_per_read=1_000)
+    assert file.read(3_000) == data[:3_000]
+    file.seek(-500, os.SEEK_END)
+    assert file.read() == data[-500:]
+    assert store.read_range("x/1.zip", 5, 7).data == data[5:7]
+    store.upload("x/1.zip", io.BytesIO(data[::-1] + b"."), replace=True)
+    file.seek(0)
+    with pytest.raises(FileExistsError):
+        file.read(1)
 
 
 def test_a_missing_object_raises_file_not_found(store: Store) -> None:
