@@ -5,7 +5,6 @@ part of it away: Spark would list that part again and, if the input has changed,
 on other nodes would wait for the lost node.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from spark_job import tables
+from spark_job import names, tables
 from spark_job.accumulators import Union
 from spark_job.errors import UserError
 from spark_job.manifest import describe
-from spark_job.network.images import OTHER_SUFFIXES, SUFFIXES
+from spark_job.network.images import SUFFIXES
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.tables import PHOTOS_SCHEMA, PLAN_SCHEMA, SOURCE_SCHEMA, Table
@@ -40,15 +39,6 @@ _COUNTS_SCHEMA = pa.schema([("name", pa.string()), ("run_id", pa.string()), ("ph
 # Fewer than there may be tasks, because a store may return more parts, and single ones balance best.
 _PARTS_PER_CORE = 3
 _STRIDE = 8
-_PHOTO = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
-_OTHER = f"(?i)(?P<ending>{'|'.join(map(re.escape, OTHER_SUFFIXES))})$"
-_HIDDEN = r"(?i)(^|/)(\.+[^./]|__MACOSX/|@eaDir/|#recycle/|\$RECYCLE\.BIN/)"
-"""Names that begin with a dot, and folders in which Macs, NAS and Windows keep files for themselves."""
-
-HIDDEN = "hidden"
-"""The key of hidden photos in the counts of what was left out; the other keys are endings."""
-
-_LABEL = r"(?s)(?:^|/)(?P<label>[^/]+)/[^/]*$"
 
 T = TypeVar("T")
 
@@ -182,33 +172,9 @@ def _list(uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.Reco
     store, counts = open_store(uri), Counter[str]()
     for part in parts:
         for listed in store.list_part(part):
-            yield _photos(listed)
-            counts += count_left_out(listed)
+            yield names.photos(listed)
+            counts += names.count_left_out(listed)
     left_out.add({tables.task_number(): counts})
-
-
-def _photos(listed: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the photos of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
-    path = listed.column("path")
-    is_hidden = pc.match_substring_regex(path, _HIDDEN)
-    chosen = listed.filter(pc.and_not(pc.match_substring_regex(path, _PHOTO), is_hidden))
-    labels = pc.struct_field(pc.extract_regex(chosen.column("path"), _LABEL), "label")
-    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS_SCHEMA)
-
-
-def count_left_out(listed: pa.RecordBatch) -> "Counter[str]":
-    """Return the number of hidden photos of a listing, and of photos that the job does not read, by ending."""
-    path = listed.column("path")
-    is_hidden = pc.match_substring_regex(path, _HIDDEN)
-    hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _PHOTO), is_hidden)).as_py() or 0
-    others = pc.struct_field(pc.extract_regex(path.filter(pc.invert(is_hidden)), _OTHER), "ending")
-    endings = Counter(pc.utf8_lower(others).drop_null().to_pylist())
-    return endings + Counter({HIDDEN: hidden})  # without endings that do not occur
-
-
-def label_of(path: str) -> str | None:
-    """Return the name of the folder that holds a photo, or None if there is no folder or it has no name."""
-    return path.split("/")[-2] or None if "/" in path else None
 
 
 def make(spark: SparkSession, store: Store, known: DataFrame | None, table: Table) -> Plan:
