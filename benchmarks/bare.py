@@ -32,7 +32,7 @@ def loop(source: str, paths: list[str], model: str, full_size: bool) -> None:
     extract = extractor(CompiledNetwork.from_bytes(Path(model).read_bytes()))
     pixels = _full_size if full_size else decode
     for path in paths:
-        extract(pixels(store.read(path).data, MOBILENET_V2.side)[np.newaxis])
+        extract([pixels(store.read(path).data, MOBILENET_V2.side)])
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pyspark.broadcast import Broadcast
 from pyspark.sql import SparkSession
 
 from spark_job import tables
-from spark_job.network.images import check_size, decode
+from spark_job.network.images import check_size, picture
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.quality import Quality, measure
 from spark_job.plan import Plan, Slice, photos
@@ -151,7 +151,7 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
         # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
         while chunk := [_decode(read, side) for read in islice(reads, _CHUNK)]:
             pixels = [one.pixels.values for one in chunk if isinstance(one.pixels, Pixels)]
-            yield _batch(chunk, iter(extract(np.stack(pixels))) if pixels else iter(()))
+            yield _batch(chunk, iter(extract(pixels)) if pixels else iter(()))
             task.done.add(len(chunk))
             if retries := sum(one.retries for one in chunk):
                 task.retries.add(retries)
@@ -233,11 +233,11 @@ def _pixels(content: bytes | RejectedPhotoError, side: int) -> Pixels | Rejected
     if isinstance(content, RejectedPhotoError):
         return content
     try:
-        values = decode(content, side)
+        decoded = picture(content, side)
     except RejectedPhotoError as error:
         # A new exception: the original one's traceback keeps the photo's bytes in memory.
         return RejectedPhotoError(error.reason, error.detail)
-    return Pixels(values, measure(content, values))
+    return Pixels(np.asarray(decoded.image), measure(content, decoded))
 
 
 def _batch(decoded: list[Decoded], features: Iterator[NDArray[np.float32]]) -> pa.RecordBatch:

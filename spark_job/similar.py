@@ -89,7 +89,7 @@ def search(photo: str, run: str, weights: str | None = None, k: int = 5, network
     model = _load_model(weights, network, manifest)
     table = Table(folder.uri, runs.PCA)
     try:
-        query = pipeline.load(folder, runs.MODEL).project(extractor(model)(pixels[np.newaxis]))[0]
+        query = pipeline.load(folder, runs.MODEL).project(extractor(model)([pixels]))[0]
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(partial(_nearest_in_file, table, query, k), table.names()))
     except (OSError, pa.ArrowException) as error:

@@ -51,8 +51,8 @@ QUALITY_SCHEMA = pa.schema(
 """What is measured while a photo is decoded: digests of its bytes and pixels, its size in pixels, and its quality."""
 
 FEATURES_SCHEMA = pa.schema([*PHOTOS_SCHEMA, *QUALITY_SCHEMA, ("features", pa.list_(pa.float32()))])
-FEATURES_SCHEMA_VERSION = 2
-"""Increment this whenever FEATURES_SCHEMA changes: a run reuses only rows of the same version."""
+FEATURES_SCHEMA_VERSION = 3
+"""Increment this whenever a column of FEATURES_SCHEMA or its meaning changes: a run reuses only rows of its version."""
 
 OUTCOMES_SCHEMA = pa.schema([*FEATURES_SCHEMA, *_REJECTION])
 REJECTED_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), *_REJECTION])

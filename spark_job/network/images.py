@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,14 @@ _THUMBNAIL_SIDE = 64
 Result = TypeVar("Result")
 
 
+class Picture(NamedTuple):
+    """A decoded photo, and the width and the height that its file states, in pixels."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+
 def check_size(size: int) -> None:
     """Reject an image by its size in bytes, before it is fetched."""
     if size == 0:
@@ -47,7 +55,12 @@ def check_size(size: int) -> None:
 
 
 def decode(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Return the pixels of a photo.
+    """Return the pixels of :func:`picture`, shape (side, side, 3)."""
+    return np.asarray(picture(data, side).image)
+
+
+def picture(data: bytes, side: int) -> Picture:
+    """Decode a photo.
 
     Parameters
     ----------
@@ -58,37 +71,32 @@ def decode(data: bytes, side: int) -> NDArray[np.uint8]:
 
     Returns
     -------
-    ndarray of uint8, shape (side, side, 3)
-        The photo, upright, in sRGB and white where it is transparent. A photo that is not square is squeezed, not
-        cropped.
+    Picture
+        The photo, upright, in sRGB (mode RGB) and white where it is transparent. A photo that is not square is
+        squeezed, not cropped.
 
     Raises
     ------
     RejectedPhotoError
         If the bytes cannot be decoded. No input raises another exception.
     """
-    return np.asarray(_resized(data, side, lambda _width, _height: (side, side)))
-
-
-def size(data: bytes) -> tuple[int, int]:
-    """Return the width and the height that a file states, in pixels, if :func:`decode` can decode it."""
-    return _in_any_case(data, lambda file: Image.open(io.BytesIO(file), formats=_FORMATS).size)
+    return _resized(data, side, lambda _width, _height: (side, side))
 
 
 def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
-    """Return a JPEG of at most ``side`` pixels each way, without metadata. Errors are those of :func:`decode`."""
+    """Return a JPEG of at most ``side`` pixels each way, without metadata. Errors are those of :func:`picture`."""
 
     def fitting(width: float, height: float) -> tuple[int, int]:
         scale = min(1.0, side / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    clean = Image.fromarray(np.asarray(_resized(data, side, fitting)))
+    clean = Image.fromarray(np.asarray(_resized(data, side, fitting).image))
     out = io.BytesIO()
     clean.save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
-def _resized(data: bytes, side: int, new_size: NewSize) -> Image.Image:
+def _resized(data: bytes, side: int, new_size: NewSize) -> Picture:
     """Return a photo upright, in sRGB and in the size that ``new_size`` returns for its width and height.
 
     JPEG is decoded at a fraction of its size if that has at least twice ``side`` pixels each way.
@@ -144,8 +152,9 @@ def _reason(said: str, data: bytes) -> Reason:
     return Reason.TOO_LARGE if "too large" in said else Reason.UNREADABLE
 
 
-def _decoded(data: bytes, side: int, new_size: NewSize) -> Image.Image:
+def _decoded(data: bytes, side: int, new_size: NewSize) -> Picture:
     file = _opened(data)
+    width, height = file.size
     drafted = file.draft("RGB", (2 * side, 2 * side))  # JPEG only: decoding at 1/2, 1/4 or 1/8 takes less time
     covered = drafted[1][2:] if drafted else file.size
     image = on_white(file, data)
@@ -154,7 +163,7 @@ def _decoded(data: bytes, side: int, new_size: NewSize) -> Image.Image:
     if image.width * image.height < side**2:  # colours are converted where the photo has fewer pixels
         image, profile = to_srgb(image, profile), None
     image, box = upright(image, covered, orientation)  # before it is resized, so that a turned copy gives equal pixels
-    return to_srgb(resized(image, box, new_size), profile)
+    return Picture(to_srgb(resized(image, box, new_size), profile), width, height)
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:

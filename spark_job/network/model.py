@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -100,8 +100,8 @@ def _uncompressed(data: bytes) -> zipfile.ZipFile:
 class Extractor(Protocol):
     """Computes features on one core."""
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features, shape (n, feature_count), of images of shape (n, side, side, 3)."""
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return the features, shape (n, feature_count), of n images of shape (side, side, 3)."""
 
 
 _extractors: dict[str, Extractor] = {}
@@ -125,7 +125,7 @@ def _litert(model: CompiledNetwork) -> Extractor:
     pooled = interpreter.get_output_details()[0]["index"]
     feature_count = model.network.feature_count
 
-    def extract(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def extract(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         features = np.empty((len(images), feature_count), np.float32)
         for row, image in enumerate(images):  # one image at a time fits in the core's cache
             interpreter.set_tensor(pixels, image[np.newaxis])
@@ -146,8 +146,8 @@ def _tensorflow(model: CompiledNetwork) -> Extractor:
         keras_model.set_weights([arrays[name] for name in arrays.files])
     function = of_pixels(model.network, keras_model, None)
 
-    def extract(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(function(images))
+    def extract(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return np.asarray(function(np.stack(images)))
 
     return extract
 

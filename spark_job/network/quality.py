@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from spark_job.network.images import size
+from spark_job.network.images import Picture
 
 MINIATURE_SIDE = 14
 
@@ -20,7 +20,7 @@ class Quality(NamedTuple):
     sha256
         The digest of the file's bytes.
     pixels_sha256
-        The digest of the pixels at half size. It does not depend on the file's name, format or metadata.
+        The digest of the pixels at a quarter of their size. It does not depend on the file's name, format or metadata.
     width, height
         The size of the photo in pixels, as the file stores it.
     brightness_low, brightness_high
@@ -45,17 +45,16 @@ class Quality(NamedTuple):
     miniature: bytes
 
 
-def measure(data: bytes, pixels: NDArray[np.uint8]) -> Quality:
-    """Measure a photo: the bytes of its file, and the pixels that a network gets, shape (side, side, 3)."""
-    half = Image.fromarray(pixels).reduce(2)
+def measure(data: bytes, picture: Picture) -> Quality:
+    """Measure a photo: the bytes of its file, and the image that a network gets."""
+    half = picture.image.reduce(2)
     quarter = half.reduce(2)
     darkest, low, high = _percentiles(quarter.convert("L").histogram(), [0.01, 0.05, 0.99])
-    width, height = size(data)
     return Quality(
         sha256=hashlib.sha256(data).digest(),
-        pixels_sha256=hashlib.sha256(half.tobytes()).digest(),
-        width=width,
-        height=height,
+        pixels_sha256=hashlib.sha256(quarter.tobytes()).digest(),
+        width=picture.width,
+        height=picture.height,
         brightness_low=low / 255,
         brightness_high=high / 255,
         sharpness=min(1.0, _steepest(np.asarray(half.convert("L"))) / max(1, high - darkest)),

@@ -51,7 +51,7 @@ def test_every_image_has_features_or_a_reason(
     for row in rows:
         assert row["size"] == len((good | bad)[row.path])
         if row.path in good:
-            expected = extract(decode(good[row.path], 224)[np.newaxis])[0]
+            expected = extract([decode(good[row.path], 224)])[0]
             np.testing.assert_allclose(row.features, expected, rtol=1e-5, atol=1e-5)
         else:
             assert row.features is None

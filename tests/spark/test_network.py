@@ -92,7 +92,7 @@ def test_the_engines_of_another_network_agree(engine: Engine) -> None:
     keras_model = build(TINY)
     keras_model.set_weights(weights._random(keras_model.get_weights()))
     expected = keras_model.predict(images / np.float32(255), verbose=0)
-    np.testing.assert_allclose(extractor(model)(images), expected, atol=1e-4)
+    np.testing.assert_allclose(extractor(model)(list(images)), expected, atol=1e-4)
 
 
 def test_a_model_file_of_another_network_is_refused(tmp_path: Path) -> None:

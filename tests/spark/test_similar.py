@@ -79,7 +79,7 @@ def test_distances_match_the_table(published: Published, model: CompiledNetwork)
     table = pd.read_parquet(published.folder / "pca").set_index("path")
     pixels = similar.decode_photo(str(published.photos / "Kiwi/01.jpg"), 224)
     fitted = pipeline.load(open_store(str(published.folder)), "model")
-    query = fitted.project(extractor(model)(pixels[np.newaxis]))[0]
+    query = fitted.project(extractor(model)([pixels]))[0]
     expected = {path: np.linalg.norm(np.array(row.pca) - query) for path, row in table.iterrows()}
     assert {neighbour.path: neighbour.distance for neighbour in found.neighbours} == pytest.approx(expected, abs=1e-3)
     assert [neighbour.distance for neighbour in found.neighbours] == sorted(n.distance for n in found.neighbours)

@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from spark_job.findings.copies import groups, likeness
 from spark_job.findings.kinds import ALIKE
-from spark_job.network.images import decode
+from spark_job.network.images import picture
 from spark_job.network.quality import measure
 
 Change = Callable[[Image.Image], Image.Image]
@@ -19,7 +19,7 @@ def miniature(photo: Image.Image) -> NDArray[np.uint8]:
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=75)
     data = file.getvalue()
-    return np.frombuffer(measure(data, decode(data, 224)).miniature, np.uint8)
+    return np.frombuffer(measure(data, picture(data, 224)).miniature, np.uint8)
 
 
 @pytest.fixture(scope="module")

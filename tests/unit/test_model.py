@@ -24,7 +24,7 @@ def test_both_engines_match_keras(real_photos: Path, real_weights: Path) -> None
     assert expected.shape == (len(photos), 1280)
     assert (expected.std(axis=0) > 0).mean() > 0.9
     for engine in get_args(Engine):
-        computed = extractor(weights.load(str(real_weights), engine))(pixels)
+        computed = extractor(weights.load(str(real_weights), engine))(list(pixels))
         np.testing.assert_allclose(computed, expected, atol=1e-4)
 
 

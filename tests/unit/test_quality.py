@@ -2,12 +2,11 @@ import io
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from spark_job.findings import Kind
 from spark_job.findings.kinds import poor
-from spark_job.network.images import decode
+from spark_job.network.images import picture
 from spark_job.network.quality import Quality, measure
 
 PHOTO = Image.fromarray(np.clip(np.random.default_rng(0).normal(128, 60, (20, 20, 3)), 0, 255).astype(np.uint8)).resize(
@@ -22,7 +21,7 @@ def encoded(photo: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def measured(data: bytes) -> Quality:
-    return measure(data, decode(data, 224))
+    return measure(data, picture(data, 224))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,6 @@ def test_the_digest_of_the_pixels_does_not_depend_on_the_file() -> None:
 
 @pytest.mark.parametrize("side", [32, 96, 224])
 def test_any_network_gets_a_miniature_of_the_same_size(side: int) -> None:
-    pixels: NDArray[np.uint8] = decode(encoded(PHOTO), side)
-    found = measure(encoded(PHOTO), pixels)
+    found = measure(encoded(PHOTO), picture(encoded(PHOTO), side))
     assert len(found.miniature) == 588
     assert (found.width, found.height) == (200, 200)
