@@ -15,6 +15,10 @@ from cdk_app.prices import DISK_GB, DISKS, EMR_FEE, HOURS_PER_MONTH, INSTANCES, 
 REGION = "eu-west-3"
 CORES = 4  # per worker, in every environment
 MEMORY = 8  # GiB per worker for four tasks, Spark and the model; EMR Serverless bills it
+PHOTO_BYTES = 100_000  # of the photos in the table of requests; with smaller ones, shards save more
+SHARD_BYTES = 128 * 10**6
+BYTES_PER_GET = 8 * 2**20  # of a shard
+GETS_PER_DIRECTORY = 4  # at most
 WATTS = 23.2  # m7g.xlarge at full load, by Cloud Carbon Footprint's coefficients
 OVERHEAD = 1.13  # electricity of a data centre divided by that of its machines (PUE), as AWS publishes it
 
@@ -32,7 +36,7 @@ PRICES = {
     "dbu": _other(0.15, "DBU of Jobs Compute, Premium", "databrickspricing.pages.dev, April 2026", assumed=True),
     "dbus": _other(0.69, "DBUs per hour, for 4 vCPU", "from memory, for m5.xlarge; none found for m7g", assumed=True),
     "get": _other(0.00042, "1,000 GETs", "c3x.dev: 0.0004 in Virginia, plus 5 %", assumed=True),
-    "list": _other(0.0053, "1,000 LISTs", "c3x.dev: 0.005 in Virginia, plus 6 %", assumed=True),
+    "list": _other(0.0053, "1,000 LISTs or PUTs", "c3x.dev: 0.005 in Virginia, plus 6 %", assumed=True),
 }
 
 
@@ -113,8 +117,55 @@ def estimate(way: Way, photos: int, speed: float, minutes: float = 30, most: int
     wanted = math.ceil(photos / (speed * CORES * minutes * 60))
     workers = way.workers or min(max(wanted, 2), most)
     hours = max(way.start_minutes / 60 + photos / (speed * CORES * workers) / 3600, 1 / 60)
-    requests = photos / 1000 * PRICES["get"].known + photos / 1_000_000 * PRICES["list"].known
-    return Estimate(workers, hours, hours * (workers * way.hour + way.idle_hour), requests)
+    machines = hours * (workers * way.hour + way.idle_hour)
+    return Estimate(workers, hours, machines, requests(photos)["a run on photos"].usd)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests to S3, by price."""
+
+    gets: float = 0
+    lists_and_puts: float = 0
+
+    @property
+    def usd(self) -> float:
+        """The price."""
+        return (self.gets * PRICES["get"].known + self.lists_and_puts * PRICES["list"].known) / 1000
+
+
+def requests(photos: int, size: int = PHOTO_BYTES) -> dict[str, Requests]:
+    """Return the requests that photos of ``size`` bytes need, as objects and in shards.
+
+    A run lists all objects, and reads each photo with a GET, or each shard in parts. ``fruits pack`` puts a shard, and
+    reads it back; the next time, it reads the directories of all shards.
+    """
+    shards = math.ceil(photos * size / SHARD_BYTES)
+    parts = math.ceil(photos * size / BYTES_PER_GET) + shards
+    pages, shard_pages = math.ceil(photos / 1000), math.ceil(shards / 1000)
+    return {
+        "upload photos": Requests(0, photos),
+        "a run on photos": Requests(photos, pages),
+        "pack a local folder into a bucket": Requests(parts, shards + shard_pages),
+        "pack a prefix of a bucket": Requests(photos + parts, pages + shards + shard_pages),
+        "a run on shards": Requests(parts + GETS_PER_DIRECTORY * shards, shard_pages),
+        "pack the photos of a day": Requests(GETS_PER_DIRECTORY * shards, shard_pages + 1),
+    }
+
+
+def request_table(photos: list[int]) -> str:
+    """Return the requests for several numbers of photos as a table in Markdown."""
+    head = "".join(f" {count:,} photos |" for count in photos)
+    columns = [requests(count) for count in photos]
+    rows = [
+        f"| {name} |" + "".join(f" {_thousands(one[name])}, {_dollars(one[name].usd)} |" for one in columns)
+        for name in columns[0]
+    ]
+    return "\n".join([f"| |{head}", "|---|" + "---|" * len(photos), *rows])
+
+
+def _thousands(one: Requests) -> str:
+    return f"{one.gets + one.lists_and_puts:,.0f} requests"
 
 
 def kilowatt_hours(run: Estimate, idle_machines: int = 1) -> float:
@@ -156,14 +207,14 @@ def _dollars(amount: float) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, nargs="+", default=[10**4, 10**6, 10**8], help="default: %(default)s")
     parser.add_argument(
         "--speed", type=float, default=PHOTOS_PER_SECOND, help="photos per second and core (default: %(default)s)"
     )
     options = parser.parse_args()
-    print(price_table(), table(options.photos, options.speed), sep="\n\n")
+    print(price_table(), table(options.photos, options.speed), request_table(options.photos), sep="\n\n")
 
 
 if __name__ == "__main__":

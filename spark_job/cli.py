@@ -44,6 +44,11 @@ _EXAMPLES = {
         "forget --output results --keep 3",
         "forget --output s3://bucket/results --run-id 20261122T050353Z-1a2b",
     ),
+    "pack": (
+        "pack --input photos --output s3://bucket/shards",
+        "pack --input s3://bucket/tars --output s3://bucket/shards --size 256MB",
+        "pack --output s3://bucket/shards --without erased.txt",
+    ),
     "demo": ("demo",),
 }
 
@@ -125,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         ("findings", _add_findings, "list duplicates, wrong labels and unusable photos of a run"),
         ("similar", _add_similar, "find the photos of a run that look most like one photo"),
         ("compile", _add_compile, "compile weights to the model file that a cluster uses"),
+        ("pack", _add_pack, "pack photos into a few large zips, which a run reads in a few requests"),
         ("forget", _add_forget, "prune older runs before they expire, for example to erase a photo"),
         ("demo", _add_demo, "run on photos that the program draws itself"),
     ):
@@ -247,6 +253,24 @@ def _add_forget(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_forget)
 
 
+def _add_pack(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Pack photos into zips of some 100 MB, called shards, which a run reads in a few requests. Only what no shard "
+        "has yet is packed, so repeat the command after an interruption, or every day."
+    )
+    add = parser.add_argument
+    add("--input", metavar="URI", help="photos and tars (also of WebDataset): a folder or s3://bucket/prefix")
+    add("--output", required=True, metavar="URI", help="the shards: a folder or s3://bucket/prefix")
+    add("--size", default="128MB", help="the size of a shard in MB or GB (default: %(default)s)")
+    add(
+        "--without",
+        type=Path,
+        metavar="FILE",
+        help="erase photos: write the shards anew that have them. The file has one path per line",
+    )
+    parser.set_defaults(command=_pack)
+
+
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path("demo"), help="where to write photos and results (default: %(default)s)"
@@ -357,6 +381,28 @@ def _forget(options: argparse.Namespace, _: Console) -> None:
         _print(f"removed {run.run_id} ({kind}, started {run.started or 'unknown'}): {what}")
     total = Removed(sum(what.objects for what in removed.values()), sum(what.bytes for what in removed.values()))
     _print(f"removed {len(removed):,} runs from {output.uri}: {total}")
+
+
+def _pack(options: argparse.Namespace, console: Console) -> None:
+    from spark_job.pack.options import parse_size, read_paths, summary
+    from spark_job.pack.packing import pack
+    from spark_job.storage import open_store
+    from spark_job.storage.base import UnavailableError
+
+    if not options.input and not options.without:
+        raise UserError("There is nothing to do. Give --input to pack photos, or --without to erase photos.")
+    source = open_store(options.input) if options.input else None
+    output, size = open_store(options.output), parse_size(options.size)
+    without = read_paths(options.without) if options.without else set()
+    again = "the same command goes on from here"
+    with interruption.scope(lambda: f"Interrupted; {again}."):
+        try:
+            packed = pack(source, output, size, without, Stages(console))
+        except UnavailableError as error:
+            raise RunError(f"{error}; {again}.") from error
+        except OSError as error:
+            raise UserError(f"Packing has stopped: {error}. Correct this; {again}.") from error
+    _print(summary(packed, output))
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:

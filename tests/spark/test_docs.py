@@ -203,6 +203,8 @@ def test_the_review_contains_the_tables_of_the_cost_calculator() -> None:
     page = (ROOT / "docs" / "critical-review.md").read_text()
     assert costs.table([10**4, 10**6, 10**8], 90) in page
     assert costs.price_table() in page
+    scale = (ROOT / "docs" / "scale.md").read_text()
+    assert costs.request_table([10**6, 10**8, 10**9]) in scale
 
 
 def test_the_page_about_prices_contains_their_table() -> None:
