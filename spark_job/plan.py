@@ -6,7 +6,7 @@ on other nodes would wait for the lost node.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -167,7 +167,7 @@ def _left_out(spark: SparkSession) -> LeftOut:
     return spark.sparkContext.accumulator({}, Union())
 
 
-def _list(uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+def _list(uri: str, left_out: LeftOut, parts: Iterable[Any]) -> Iterator[pa.RecordBatch]:
     """Yield the photos in parts of a store, and count the files that look like photos but are left out."""
     store, counts = open_store(uri), Counter[str]()
     for part in parts:
@@ -197,14 +197,15 @@ def make(spark: SparkSession, store: Store, known: DataFrame | None, table: Tabl
         If there is no photo, or the input cannot be listed.
     """
     left_out = _left_out(spark)
-    if known is None:  # the tasks that list also write, so the list does not pass through Spark
+    counted: Sequence[tuple[Any, ...]]
+    if known is None:  # the tasks that list also write, so the list does not pass through Spark, nor wait for its SQL
         read = partial(_list_and_write, table, store.uri, left_out)
-        counted = tables.frame(spark, _shared(spark, store), read, _COUNTS_SCHEMA)
+        counted = tables.collect(spark.sparkContext, _shared(spark, store), read)
     else:
         photos = list_photos(spark, store, left_out).join(_once(known), IDENTITY, "left").select(*PLAN_SCHEMA.names)
-        counted = photos.mapInArrow(partial(_write, table), from_arrow_schema(_COUNTS_SCHEMA))
+        counted = photos.mapInArrow(partial(_write, table), from_arrow_schema(_COUNTS_SCHEMA)).collect()
     counts: dict[str, Counter[str | None]] = {}
-    for name, run_id, photos in counted.collect():
+    for name, run_id, photos in counted:
         counts.setdefault(name, Counter())[run_id] = photos
     omitted = sum(left_out.value.values(), Counter[str]())
     if not counts:
@@ -226,7 +227,7 @@ def _plan_file(name: str, photos: Counter[str | None]) -> PlanFile:
     return PlanFile(name, photos[None], Counter({run_id: count for run_id, count in photos.items() if run_id}))
 
 
-def _list_and_write(table: Table, uri: str, left_out: LeftOut, parts: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+def _list_and_write(table: Table, uri: str, left_out: LeftOut, parts: Iterable[Any]) -> Iterator[pa.RecordBatch]:
     return _write(table, map(_without_source, _list(uri, left_out, parts)))
 
 

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -190,22 +190,35 @@ class PartWriter:
             open_store(self._table.store).write(f"{self._table.folder}/{self._name}", self._file.getvalue())
 
 
+def collect(
+    context: "SparkContext", items: Sequence[T], read: Callable[[Iterable[T]], Iterable[pa.RecordBatch]]
+) -> list[tuple[Any, ...]]:
+    """Return the rows that a function reads from items, such as parts of a listing. Tasks share the items.
+
+    This does without Spark SQL, whose classes take seconds to load.
+    """
+    batches = context.parallelize(items, _tasks(context, items)).mapPartitions(read).collect()
+    return [row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
+
+
 def frame(
     spark: "SparkSession",
     items: Sequence[T],
     read: Callable[[Iterator[T]], Iterator[pa.RecordBatch]],
     schema: pa.Schema,
 ) -> "DataFrame":
-    """Return what a function reads from items, such as the names of files, as a DataFrame. Tasks share the items.
-
-    Each item gets a task of its own if there are at most eight per core.
-    """
+    """Return what a function reads from items, such as the names of files, as a DataFrame. Tasks share the items."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     # spark.range would take 0.3 s longer, because it loads Scala's reflection.
-    size = {"end": len(items), "tasks": min(len(items), _SMALL_TASKS_PER_CORE * spark.sparkContext.defaultParallelism)}
+    size = {"end": len(items), "tasks": _tasks(spark.sparkContext, items)}
     numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size)
     return numbers.mapInArrow(partial(_read_numbered, items, read), from_arrow_schema(schema))
+
+
+def _tasks(context: "SparkContext", items: Sequence[object]) -> int:
+    """Return the number of tasks: one for each item if there are at most eight per core."""
+    return min(len(items), _SMALL_TASKS_PER_CORE * context.defaultParallelism)
 
 
 def _read_numbered(
