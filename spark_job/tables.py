@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from spark_job.network.quality import MINIATURE_SIDE
 from spark_job.storage import open_store
 from spark_job.storage.base import LISTING_SCHEMA
+from spark_job.storage.file import open_file
 
 if TYPE_CHECKING:  # `similar` reads tables without Spark
+    from pyarrow.dataset import Dataset
     from pyspark import RDD, SparkContext, TaskContext
     from pyspark.sql import DataFrame, SparkSession
 
@@ -124,9 +126,30 @@ class Table:
 
     def names(self) -> list[str]:
         """Return the names of the Parquet files, sorted."""
-        listed = open_store(self.store).listing(self.folder)
-        paths = [path.removeprefix(f"{self.folder}/") for page in listed for path in page.column("path").to_pylist()]
-        return sorted(path for path in paths if path.endswith(".parquet") and not path.startswith((".", "_")))
+        return sorted(self._sizes())
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the sizes of the Parquet files by name."""
+        listed = [row for page in open_store(self.store).listing(self.folder) for row in page.to_pylist()]
+        sizes = {row["path"].removeprefix(f"{self.folder}/"): row["size"] for row in listed}
+        return {
+            name: size for name, size in sizes.items() if name.endswith(".parquet") and not name.startswith((".", "_"))
+        }
+
+    def dataset(self, schema: pa.Schema) -> "Dataset":
+        """Return the whole table for queries, which read only the columns and row groups that they need.
+
+        Parameters
+        ----------
+        schema
+            The columns. Those that the files do not have are null.
+        """
+        from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
+
+        store, parquet = open_store(self.store), ParquetFileFormat()
+        files = [open_file(store, f"{self.folder}/{name}", size, _BYTES_PER_READ) for name, size in sorted(self._sizes().items())]
+        fragments = [parquet.make_fragment(pa.PythonFile(file, mode="r")) for file in files]
+        return FileSystemDataset(fragments, schema, parquet)
 
     def spread(self, context: "SparkContext") -> "RDD[str]":
         """Return the names of the Parquet files, distributed over Spark's tasks."""
