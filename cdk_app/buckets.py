@@ -11,6 +11,9 @@ from spark_job import runs
 # Folders of the log bucket.
 CLUSTER_LOGS = "emr/"
 ACCESS_LOGS = "access/"
+#: The folder of the results bucket to which Athena writes the results of queries.
+QUERY_RESULTS = "queries/"
+_KEEP_QUERY_RESULTS_DAYS = 7
 
 
 class Buckets(Construct):
@@ -43,7 +46,13 @@ class Buckets(Construct):
         self.results = self._bucket(
             "Results",
             keep=keeps_data,
-            rules=[s3.LifecycleRule(prefix=f"{runs.RUNS}/", expiration=cdk.Duration.days(keep_runs_days))],
+            rules=[
+                *(
+                    s3.LifecycleRule(prefix=f"{folder}/", expiration=cdk.Duration.days(keep_runs_days))
+                    for folder in (runs.RUNS, runs.SUMMARIES)
+                ),
+                s3.LifecycleRule(prefix=QUERY_RESULTS, expiration=cdk.Duration.days(_KEEP_QUERY_RESULTS_DAYS)),
+            ],
         )
         if not keeps_data:
             self._keep_log_of_emptying(keep_logs_days)
@@ -82,6 +91,11 @@ class Buckets(Construct):
 def run_key(name: str) -> str:
     """Return the key of an object of the run `$run`, as JSONata."""
     return f"'{runs.RUNS}/' & $run & '/{name}'"
+
+
+def summary_key() -> str:
+    """Return the key of the summary of the run `$run`, as JSONata."""
+    return f"'{runs.SUMMARIES}/' & $run & '.json'"
 
 
 def retention(days: int) -> logs.RetentionDays:

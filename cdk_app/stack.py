@@ -8,6 +8,7 @@ from constructs import Construct
 from cdk_app import nag
 from cdk_app.buckets import CLUSTER_LOGS, Buckets
 from cdk_app.bundle import Bundle, Job
+from cdk_app.catalogue import Catalogue
 from cdk_app.cleanup import CleanUp
 from cdk_app.emr_cluster import EmrCluster
 from cdk_app.monitoring import Monitoring
@@ -37,6 +38,7 @@ class FruitsStack(cdk.Stack):
             keep_runs_days=settings.keep_runs_days,
             keep_logs_days=settings.keep_logs_days,
         )
+        self.catalogue = Catalogue(self, "Catalogue", results=self.storage.results)
         self.network = IsolatedVpc(self, "Network")
         self.cluster = EmrCluster(
             self,
@@ -110,11 +112,16 @@ class FruitsStack(cdk.Stack):
             _statement(
                 "WriteResults",
                 _READ_AND_WRITE,
-                [results.arn_for_objects(f"{runs.RUNS}/*"), results.arn_for_objects(runs.LATEST)],
+                [results.arn_for_objects(keys) for keys in (f"{runs.RUNS}/*", f"{runs.SUMMARIES}/*", runs.LATEST)],
             )
         )
         allow(_statement("LeaveLogs", ["s3:PutObject"], [logs.arn_for_objects(f"{CLUSTER_LOGS}*")]))
-        for bucket, keys in ((data, "*"), (results, f"{runs.RUNS}/*"), (logs, f"{CLUSTER_LOGS}*")):
+        for bucket, keys in (
+            (data, "*"),
+            (results, f"{runs.RUNS}/*"),
+            (results, f"{runs.SUMMARIES}/*"),
+            (logs, f"{CLUSTER_LOGS}*"),
+        ):
             self._accept_wildcard(self.cluster.instance_role, bucket, keys, "People and runs choose the keys.")
         nag.accept_wildcard(
             self.cluster.instance_role,
@@ -145,9 +152,12 @@ class FruitsStack(cdk.Stack):
         allow = self.workflow.role.add_to_policy
         # S3 answers "not found" instead of "denied" only to those who may list the bucket.
         allow(_statement("LookForPhotos", ["s3:ListBucket"], [data.bucket_arn, results.bucket_arn]))
-        for name in (runs.PROGRESS, runs.SUMMARY, runs.FAILED):
-            keys = f"{runs.RUNS}/*/{name}"
-            allow(_statement(None, ["s3:GetObject"], [results.arn_for_objects(keys)]))
+        for keys, actions in {
+            f"{runs.RUNS}/*/{runs.PROGRESS}": ["s3:GetObject"],
+            f"{runs.RUNS}/*/{runs.FAILED}": ["s3:GetObject"],
+            f"{runs.SUMMARIES}/*": _READ_AND_WRITE,
+        }.items():
+            allow(_statement(None, actions, [results.arn_for_objects(keys)]))
             self._accept_wildcard(self.workflow.role, results, keys, "A run has the name of its execution.")
         allow(_statement("TellPeople", ["sns:Publish"], [self.monitoring.topic.topic_arn]))
         allow(_statement("CallTheCleanUp", ["lambda:InvokeFunction"], [self.clean_up.function.function_arn]))

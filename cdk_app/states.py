@@ -10,8 +10,8 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from cdk_app import emr_states, request
-from cdk_app.buckets import CLUSTER_LOGS, Buckets, run_key
+from cdk_app import catalogue, emr_states, request
+from cdk_app.buckets import CLUSTER_LOGS, Buckets, run_key, summary_key
 from cdk_app.bundle import Job
 from cdk_app.cleanup import CleanUp
 from cdk_app.emr_cluster import CODE, ENVIRONMENT, EmrCluster
@@ -181,9 +181,13 @@ class States(Construct):
         )
         retry(self.call_clean_up)
         self.add_up_cost = sfn.Pass.jsonata(self, "Add up the cost", assign={"cluster": self._cost()})
-        self.read_summary = self._read(
+        summary = {"Bucket": self._storage.results.bucket_name, "Key": f"{{% {summary_key()} %}}"}
+        self.read_summary = service_call(
+            self,
             "Read summary",
-            runs.SUMMARY,
+            "s3",
+            "getObject",
+            summary,
             comment="The job writes the summary after the manifest. Its size does not depend on the number of labels.",
             assign={
                 "summary": "{% $parse($states.result.Body) %}",
@@ -196,6 +200,16 @@ class States(Construct):
         retry(self.read_summary)
         comment = "Without a summary there is no result."
         self.is_result_published = sfn.Choice.jsonata(self, "Was a result published?", comment=comment)
+        self.add_cost_to_summary = service_call(
+            self,
+            "Add the cost to the summary",
+            "s3",
+            "putObject",
+            # Step Functions writes an object as JSON on one line, as the table of the runs expects it.
+            {**summary, "Body": "{% $merge([$summary, {'cluster': $cluster}]) %}"},
+            comment="The table of the runs then has the cost of each run.",
+        )
+        retry(self.add_cost_to_summary)
         self.summarise_run = sfn.Pass.jsonata(self, "Summarise run", outputs=self._summary())
         self.run_succeeded = sfn.Succeed.jsonata(self, "Run succeeded")
 
@@ -257,10 +271,14 @@ class States(Construct):
     def _summary(self) -> str:
         """Return JSONata for the output of a run that succeeded."""
         results, region = self._storage.results.bucket_name, cdk.Stack.of(self).region
+        console = f"https://{region}.console.aws.amazon.com"
         return expression(
             "summary",
             RESULTS=results,
-            CONSOLE=f"https://{region}.console.aws.amazon.com/s3/object/{results}?region={region}&prefix=",
+            CONSOLE=f"{console}/s3/object/{results}?region={region}&prefix=",
+            QUERY_EDITOR=f"{console}/athena/home?region={region}#/query-editor",
+            WORKGROUP=self._name,
+            DATABASE=catalogue.database(self._name),
             **{name: getattr(runs, name) for name in ("RUNS", "REPORT", "FEATURES", "PCA", "MANIFEST")},
         )
 

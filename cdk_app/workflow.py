@@ -192,7 +192,13 @@ def _sequence(states: States, no_photos: dict[str, str], too_long: dict[str, str
     states.add_up_cost.next(states.read_summary).next(states.is_result_published)
     states.read_summary.add_catch(states.is_result_published, errors=[NO_SUCH_KEY], assign=_NO_SUMMARY)
     states.read_summary.add_catch(states.is_result_published, assign={"published": "{% $error_name = '' %}"})
-    states.is_result_published.when(_if("$published"), states.summarise_run).otherwise(states.was_there_a_cluster)
+    (
+        states.is_result_published.when(_if("$published and $summary != ''"), states.add_cost_to_summary)
+        .when(_if("$published"), states.summarise_run)
+        .otherwise(states.was_there_a_cluster)
+    )
+    states.add_cost_to_summary.next(states.summarise_run)
+    states.add_cost_to_summary.add_catch(states.summarise_run)
     states.summarise_run.next(states.run_succeeded)
     # The reason for a failure
     states.was_there_a_cluster.when(_if("$cluster_id != ''"), states.read_reason).otherwise(states.choose_reason)

@@ -35,6 +35,11 @@ _EXAMPLES = {
         "findings --run results --kind 'wrong label' --html findings.html",
         "findings --run s3://bucket/results --min-score 0.9 --csv",
     ),
+    "sql": (
+        "sql 'SELECT label, count(*) FROM features GROUP BY label' --run results",
+        "sql wrong_labels --run s3://bucket/results --csv",
+        "sql nearest_photos --set photo=Kiwi/00.jpg --run results",
+    ),
     "watch": (
         "watch --output results",
         "watch --output s3://bucket/results --run-id 20261122T050353Z-1a2b",
@@ -129,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         ("watch", _add_watch, "show the progress of a run from outside, until it is published or has failed"),
         ("findings", _add_findings, "list duplicates, wrong labels and unusable photos of a run"),
         ("similar", _add_similar, "find the photos of a run that look most like one photo"),
+        ("sql", _add_sql, "answer a question about the tables of a run in SQL"),
         ("compile", _add_compile, "compile weights to the model file that a cluster uses"),
         ("pack", _add_pack, "pack photos into a few large zips, which a run reads in a few requests"),
         ("forget", _add_forget, "prune older runs before they expire, for example to erase a photo"),
@@ -227,6 +233,41 @@ def _add_findings(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", action="store_true", help="print CSV")
     form.add_argument("--html", type=Path, metavar="FILE", help="write a page with the photos")
     parser.set_defaults(command=_findings)
+
+
+def _add_sql(parser: argparse.ArgumentParser) -> None:
+    from spark_job import queries
+
+    add = parser.add_argument
+    names = ", ".join(queries.load())
+    add("query", metavar="QUERY", help=f"SQL on features, pca, rejected, neighbours, findings and runs; or: {names}")
+    add("--run", required=True, metavar="URI", help="an output, for its latest run, or the folder of one run")
+    add(
+        "--run-id",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="use this run of the output, not the latest; can be repeated, and $run_id is the first",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="the value of a parameter such as $photo; can be repeated",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    parser.set_defaults(command=_sql)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:
@@ -339,6 +380,16 @@ def _findings(options: argparse.Namespace, console: Console) -> None:  # noqa: A
     else:
         Console().print(listing.terminal_table(listed))
         print(listing.summary(listed))
+
+
+def _sql(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages
+    from spark_job import sql
+
+    answer = sql.ask(options.query, options.run, options.run_id, dict(options.set))
+    if options.json or options.csv:
+        _print(sql.to_json(answer) if options.json else sql.to_csv(answer))
+    else:
+        sql.show(answer, _LISTED, Console())
 
 
 def _compile(options: argparse.Namespace, console: Console) -> None:

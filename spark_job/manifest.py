@@ -4,7 +4,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
 
 from spark_job.settings import Engine
 
@@ -108,10 +111,10 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def summary(self) -> str:
-        """Return the manifest as JSON of a few KB: with the number of labels instead of the labels."""
+        """Return the manifest as one line of JSON of a few KB: with the number of labels instead of the labels."""
         fields = dataclasses.asdict(self) | {"labels": len(self.labels)}
         del fields["settings"]
-        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(fields, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -121,3 +124,37 @@ class Manifest:
         fields["model"] = ModelRecord(**fields["model"])
         fields["pca"] = PcaRecord(**fields["pca"])
         return cls(**fields)
+
+
+@dataclass(frozen=True)
+class ClusterRecord:
+    """What the cluster of a run cost. Only the state machine knows this, and adds it to the summary.
+
+    ``usd`` is an estimate from list prices, or None if the price is unknown, and ``note`` says what it contains.
+    """
+
+    minutes: float
+    nodes: int
+    usd: float | None
+    note: str
+
+
+_SCALARS = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    """Return the Arrow type of a field: a struct for a record, a map for a dictionary, otherwise text."""
+    if dataclasses.is_dataclass(hint):
+        return pa.struct([(name, _arrow_type(inner)) for name, inner in get_type_hints(hint).items()])
+    if get_origin(hint) is dict:
+        return pa.map_(pa.string(), _arrow_type(get_args(hint)[1]))
+    if get_origin(hint) is UnionType:  # such as float | None
+        return _arrow_type(get_args(hint)[0])
+    return _SCALARS.get(hint, pa.string())
+
+
+_SUMMARY = {name: hint for name, hint in (get_type_hints(Manifest) | {"labels": int}).items() if name != "settings"} | {
+    "cluster": ClusterRecord
+}
+SUMMARY_SCHEMA = pa.schema([(name, _arrow_type(hint)) for name, hint in _SUMMARY.items()])
+"""The columns of a summary, as :meth:`Manifest.summary` writes it. ``cluster`` is null for a run on a laptop."""

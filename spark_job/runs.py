@@ -3,6 +3,7 @@
 ::
 
     latest.json                 points at the run that started last of those published
+    summaries/<run_id>.json     the manifest on one line, without its long parts: for the state machine and for SQL
     runs/<run_id>/
         _started.json           the run has taken this id
         _progress.json          how far the run has come; it means nothing once the run has ended
@@ -13,7 +14,6 @@
         neighbours/ findings/   tables of the nearest photos, and of what was found about each photo
         report.html
         manifest.json           the run is published
-        summary.json            the manifest without its long parts, for the state machine
         _failed.json            the run failed, for this reason
 """
 
@@ -34,12 +34,12 @@ from spark_job.storage.base import Removed, Store
 from spark_job.tables import Table
 
 RUNS = "runs"
+SUMMARIES = "summaries"
 LATEST = "latest.json"
 STARTED = "_started.json"
 PROGRESS = "_progress.json"
 FAILED = "_failed.json"
 MANIFEST = "manifest.json"
-SUMMARY = "summary.json"
 REPORT = "report.html"
 PLAN = "_plan"
 FEATURES = "features"
@@ -68,6 +68,11 @@ class RunFolder:
     def path(self) -> str:
         """The path of the folder, relative to the output."""
         return f"{RUNS}/{self.run_id}"
+
+    @property
+    def summary_path(self) -> str:
+        """The path of the summary, relative to the output. All summaries are together, as a table of the runs."""
+        return f"{SUMMARIES}/{self.run_id}.json"
 
     @property
     def uri(self) -> str:
@@ -191,7 +196,7 @@ class RunFolder:
         with interruption.ending:
             self.output.write(f"{self.path}/{REPORT}", report.encode())
             self.output.write(f"{self.path}/{MANIFEST}", manifest.to_json().encode())
-            self.output.write(f"{self.path}/{SUMMARY}", manifest.summary().encode())
+            self.output.write(self.summary_path, manifest.summary().encode())
             self._point(manifest)
 
     def write_progress(self, text: str) -> None:
@@ -222,14 +227,17 @@ class RunFolder:
         return reason
 
     def remove(self) -> Removed:
-        """Remove the run. The manifest goes first: if the removal stops halfway, the rest is not taken for a result."""
-        manifest = f"{self.path}/{MANIFEST}"
-        size = None
-        with contextlib.suppress(FileNotFoundError):
-            size = len(self.output.read(manifest).data)
-            self.output.delete(manifest)
+        """Remove the run.
+
+        Its summary and manifest go first: if the removal stops halfway, the rest is not taken for a result.
+        """
+        sizes = []
+        for path in (self.summary_path, f"{self.path}/{MANIFEST}"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(len(self.output.read(path).data))
+                self.output.delete(path)
         rest = self.output.remove(self.path)
-        return rest if size is None else Removed(rest.objects + 1, rest.bytes + size)
+        return Removed(rest.objects + len(sizes), rest.bytes + sum(sizes))
 
     def _point(self, manifest: Manifest) -> None:
         """Compare and swap ``latest.json``, and repeat if another run was faster."""

@@ -22,7 +22,7 @@ from spark_job.storage.base import LISTING_SCHEMA
 from spark_job.storage.file import open_file
 
 if TYPE_CHECKING:  # `similar` reads tables without Spark
-    from pyarrow.dataset import Dataset
+    from pyarrow.dataset import Expression, Fragment
     from pyspark import RDD, SparkContext, TaskContext
     from pyspark.sql import DataFrame, SparkSession
 
@@ -86,6 +86,7 @@ FINDINGS_SCHEMA = pa.schema(
 """One photo and what was found about it. Photos that are copies of each other have the same ``group``."""
 
 _ROWS_PER_GROUP = 1_024
+_BYTES_PER_READ = 2**16
 _ROWS_PER_FILE = 4_000
 _DICTIONARY_COLUMNS = [
     "label",
@@ -126,30 +127,31 @@ class Table:
 
     def names(self) -> list[str]:
         """Return the names of the Parquet files, sorted."""
-        return sorted(self._sizes())
+        return list(self._sizes())
 
     def _sizes(self) -> dict[str, int]:
-        """Return the sizes of the Parquet files by name."""
+        """Return the sizes of the Parquet files by name, sorted."""
         listed = [row for page in open_store(self.store).listing(self.folder) for row in page.to_pylist()]
-        sizes = {row["path"].removeprefix(f"{self.folder}/"): row["size"] for row in listed}
+        sizes = sorted((row["path"].removeprefix(f"{self.folder}/"), row["size"]) for row in listed)
         return {
             name: size for name, size in sizes.items() if name.endswith(".parquet") and not name.startswith((".", "_"))
         }
 
-    def dataset(self, schema: pa.Schema) -> "Dataset":
-        """Return the whole table for queries, which read only the columns and row groups that they need.
+    def fragments(self, constants: "Expression") -> "list[Fragment]":
+        """Return the files for a dataset, which reads only the columns and row groups that a query needs.
 
         Parameters
         ----------
-        schema
-            The columns. Those that the files do not have are null.
+        constants
+            The values of the columns that are not in the files.
         """
-        from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
+        from pyarrow.dataset import ParquetFileFormat
 
         store, parquet = open_store(self.store), ParquetFileFormat()
-        files = [open_file(store, f"{self.folder}/{name}", size, _BYTES_PER_READ) for name, size in sorted(self._sizes().items())]
-        fragments = [parquet.make_fragment(pa.PythonFile(file, mode="r")) for file in files]
-        return FileSystemDataset(fragments, schema, parquet)
+        files = [
+            open_file(store, f"{self.folder}/{name}", size, _BYTES_PER_READ) for name, size in self._sizes().items()
+        ]
+        return [parquet.make_fragment(pa.PythonFile(file, mode="r"), partition_expression=constants) for file in files]
 
     def spread(self, context: "SparkContext") -> "RDD[str]":
         """Return the names of the Parquet files, distributed over Spark's tasks."""

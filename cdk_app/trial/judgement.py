@@ -17,7 +17,7 @@ from spark_job.network import MOBILENET_V2
 
 #: The tables with one row per photo.
 TABLES = (runs.FEATURES, runs.PCA, runs.NEIGHBOURS, runs.REJECTED)
-_FILES = (runs.REPORT, runs.MANIFEST, runs.SUMMARY)
+_FILES = (runs.REPORT, runs.MANIFEST)
 _CREATE, _TERMINATE, _ENDED = "Create cluster", "Terminate cluster", "Add up the cost"
 
 Json = dict[str, Any]
@@ -85,6 +85,7 @@ def problems(output: Json, published: Published, times: Times, photos: Collectio
     """
     missing = [name for name in _FILES if not published.sizes.get(name)]
     missing += [f"{name}/" for name in (*TABLES, runs.FINDINGS, runs.MODEL) if not _holds(published.sizes, f"{name}/")]
+    missing += [] if published.summary else ["summary"]
     found = [f"The run has no {name}." for name in missing]
     if not times.cluster_state.startswith("TERMINATED"):
         found.append(f"The cluster is still {times.cluster_state}.")
@@ -95,7 +96,7 @@ def problems(output: Json, published: Published, times: Times, photos: Collectio
     for where, given in (
         ("The output of the execution", output["images"]),
         (runs.MANIFEST, published.manifest["counts"]),
-        (runs.SUMMARY, published.summary["counts"]),
+        ("The summary", published.summary["counts"]),
     ):
         found += _differs(f"{where} counts", given, counts)
     paths = {name: sorted(table["path"].to_pylist()) for name, table in published.tables.items()}

@@ -217,7 +217,8 @@ class Stage:
             if name in parts and path.endswith(".parquet"):
                 parts[name].append(pq.read_table(io.BytesIO(self._read(folder + path) or b"")))
         report, manifest, summary = (
-            self._read(folder + name) or b"{}" for name in (runs.REPORT, runs.MANIFEST, runs.SUMMARY)
+            self._read(key) or b"{}"
+            for key in (folder + runs.REPORT, folder + runs.MANIFEST, f"{runs.SUMMARIES}/{run}.json")
         )
         tables = {name: pa.concat_tables(found) for name, found in parts.items() if found}
         return Published(listed, report, json.loads(manifest), json.loads(summary), tables)

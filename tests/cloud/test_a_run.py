@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.cloud.conftest import SETTINGS
-from tests.cloud.deployed import Deployed, Execution
+from tests.cloud.deployed import Deployed, Execution, wait_until
 from tests.conftest import DATA
 from tests.local_aws import cdk, emulator
 
@@ -80,6 +81,39 @@ def test_any_reader_can_read_the_results(dev: Deployed, first: Execution, photos
     )
     assert b"<html" in (dev.read(dev.results, "runs/first/report.html") or b"")
     assert json.loads(dev.read(dev.results, "latest.json") or b"")["run_id"] == "first"
+
+
+def test_a_saved_query_returns_the_counts_and_the_cost_of_the_run(dev: Deployed, first: Execution) -> None:
+    """The local Athena does not know partition projection, so it can read the table of the runs, but not the others."""
+    athena = dev.aws.client("athena")
+    saved = [
+        athena.get_named_query(NamedQueryId=query)["NamedQuery"]
+        for query in athena.list_named_queries(WorkGroup=dev.name)["NamedQueryIds"]
+    ]
+    (query,) = [query for query in saved if query["Name"] == "runs_compared"]
+    started = athena.start_query_execution(
+        QueryString=query["QueryString"],
+        QueryExecutionContext={"Database": query["Database"]},
+        WorkGroup=query["WorkGroup"],
+    )["QueryExecutionId"]
+
+    def execution() -> dict[str, Any]:
+        found: dict[str, Any] = athena.get_query_execution(QueryExecutionId=started)["QueryExecution"]
+        return found
+
+    wait_until(lambda: execution()["Status"]["State"] not in ("QUEUED", "RUNNING"), "the query to end")
+    assert execution()["Status"]["State"] == "SUCCEEDED", execution()["Status"]
+    names, *rows = [
+        [cell.get("VarCharValue") for cell in row["Data"]]
+        for row in athena.get_query_results(QueryExecutionId=started)["ResultSet"]["Rows"]
+    ]
+    by_run = {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+    shown = by_run["first"]
+    counts = first.output["images"]
+    assert [shown[name] for name in ("found", "computed", "rejected")] == [
+        str(counts[name]) for name in ("found", "computed", "rejected")
+    ]
+    assert float(shown["usd"] or 0) == first.output["cluster"]["usd"]
 
 
 @pytest.mark.usefixtures("first")

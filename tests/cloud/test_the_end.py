@@ -135,9 +135,13 @@ def test_destroying_leaves_nothing(
         ("lambda", "list_functions", "Functions"),
         ("events", "list_rules", "Rules"),
         ("logs", "describe_log_groups", "logGroups"),
+        ("athena", "list_work_groups", "WorkGroups"),
+        ("athena", "list_named_queries", "NamedQueryIds"),
     ):
         left = getattr(aws.client(service), method)()[key]
         assert not [resource for resource in left if stage.name in str(resource)], method
+    assert aws.client("glue").get_databases()["DatabaseList"] == []
+    assert aws.client("iam").list_policies(Scope="Local")["Policies"] == []
     ec2 = aws.client("ec2")
     assert not [one for one in ec2.describe_vpcs()["Vpcs"] if not one["IsDefault"]]
     assert ec2.describe_vpc_endpoints()["VpcEndpoints"] == []

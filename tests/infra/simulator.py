@@ -110,6 +110,10 @@ class Aws:
             raise no_such_key()
         return {"Body": self.results[given["Key"]]}
 
+    def _putObject(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.results[given["Key"]] = json.dumps(given["Body"])
+        return {}
+
     def _createCluster(self, given: dict[str, Any]) -> dict[str, Any]:
         self.clusters.append(cluster("j-NEW", given["Name"], age=0))
         return {"ClusterId": "j-NEW"}

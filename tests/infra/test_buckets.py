@@ -37,7 +37,8 @@ def test_runs_and_logs_expire_and_photos_do_not(synthesise: Synthesise) -> None:
         ]
         for name, bucket in buckets.items()
     }
-    assert expire == {"StorageData": [], "StorageResults": [("runs/", 7)], "StorageLogs": [("", 3)]}
+    results = [("runs/", 7), ("summaries/", 7), ("queries/", 7)]
+    assert expire == {"StorageData": [], "StorageResults": results, "StorageLogs": [("", 3)]}
 
 
 def test_a_deleted_photo_can_be_fetched_back_for_thirty_days(dev: Synthesised) -> None:

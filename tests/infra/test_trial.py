@@ -19,7 +19,7 @@ OUTPUT: dict[str, Any] = {"images": COUNTS, "components": 2, "cluster": {"nodes"
 PUBLISHED = Published(
     sizes=dict.fromkeys(
         (
-            *("report.html", "manifest.json", "summary.json", "model/metadata/part-00000"),
+            *("report.html", "manifest.json", "model/metadata/part-00000"),
             *("features/0.parquet", "pca/0.parquet", "rejected/0.parquet"),
             *("neighbours/0.parquet", "findings/0.parquet"),
         ),
@@ -64,6 +64,7 @@ def with_table(name: str, table: pa.Table) -> Published:
     ("published", "sentence"),
     [
         (without("report.html"), "The run has no report.html."),
+        (replace(PUBLISHED, summary={}), "The run has no summary."),
         (without("model"), "The run has no model/."),
         (without("rejected"), "The run has no rejected/."),
         (without("findings"), "The run has no findings/."),

@@ -37,7 +37,7 @@ def publish(aws: Aws, run: str, started: float | None = None, weights: str = "im
         "findings": {"duplicate": 2},
         "model": {"weights": weights},
     }
-    aws.results[f"runs/{run}/summary.json"] = json.dumps(summary)
+    aws.results[f"summaries/{run}.json"] = json.dumps(summary)
 
 
 def write_failure(aws: Aws, run: str) -> None:
@@ -71,6 +71,9 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
         "features": f"{folder}/features/",
         "pca": f"{folder}/pca/",
         "manifest": f"{folder}/manifest.json",
+        "query_editor": "https://eu-west-3.console.aws.amazon.com/athena/home?region=eu-west-3#/query-editor",
+        "workgroup": "fruits-dev",
+        "sql": "SELECT kind, path, label, suggested_label, score FROM fruits_dev.findings WHERE run_id = 'run-1'",
         "warnings": [],
     }
     nodes = Nodes("eu-west-3", ("m7g.xlarge", "m6g.xlarge"), 3)
@@ -84,8 +87,16 @@ def test_an_empty_input_runs_the_job_and_yields_its_summary(definition: dict[str
         "elasticmapreduce:terminateCluster",
         "emr:describeCluster",
         "s3:getObject",
+        "s3:putObject",
     ]
+    summary = json.loads(aws.results["summaries/run-1.json"])
+    assert (summary["counts"], summary["cluster"]) == (execution.output["images"], cluster)
     assert aws.clusters == []
+
+
+def test_a_run_succeeds_even_if_its_cost_cannot_be_added_to_its_summary(definition: dict[str, Any]) -> None:
+    execution = run(definition, Aws(job=publish, fails={"s3:putObject": AwsError("S3.AccessDeniedException", "")}))
+    assert (execution.status, execution.output["warnings"]) == ("SUCCEEDED", [])
 
 
 def test_the_step_is_the_jobs_command(definition: dict[str, Any]) -> None:
@@ -321,7 +332,7 @@ def test_an_execution_ends_after_its_cluster(definition: dict[str, Any]) -> None
     aws = Aws(job=publish, looks_until_ended=3)
     execution = run(definition, aws)
     assert (execution.status, execution.output["warnings"]) == ("SUCCEEDED", [])
-    assert [name for name, _ in aws.calls][-5:] == [*4 * ["emr:describeCluster"], "s3:getObject"]
+    assert [name for name, _ in aws.calls][-6:] == [*4 * ["emr:describeCluster"], "s3:getObject", "s3:putObject"]
     assert execution.states.count("Wait for the cluster's end") == 3
 
 

@@ -53,6 +53,9 @@ CALLS = {
     ),
     "aws-sdk:s3:listObjectsV2": IntegrationCall("s3", "ListObjectsV2", "S3"),
     "aws-sdk:s3:getObject": IntegrationCall("s3", "GetObject", "S3"),
+    "aws-sdk:s3:putObject": IntegrationCall(
+        *("s3", "PutObject", "S3"), lambda given: {**given, "Body": json.dumps(given["Body"])}
+    ),
     "aws-sdk:emr:describeCluster": IntegrationCall("emr", "DescribeCluster", "Emr"),
     "aws-sdk:emr:describeStep": IntegrationCall("emr", "DescribeStep", "Emr"),
 }

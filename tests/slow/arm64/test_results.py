@@ -55,7 +55,7 @@ def _run(node: Node, photos: Path) -> Path:
 
 
 def test_a_run_has_the_same_tables(runs: tuple[Path, Path], differences: Differences) -> None:
-    one, other = (json.loads((run / "summary.json").read_text()) for run in runs)
+    one, other = (json.loads((run / "manifest.json").read_text()) for run in runs)
     assert one["counts"] == other["counts"] == {"found": 11, "computed": 9, "reused": 0, "rejected": 2}
     for name, numbers in (("features", ["features"]), ("pca", ["pca"]), ("rejected", [])):
         one, other = (pq.read_table(run / name).sort_by("path") for run in runs)
