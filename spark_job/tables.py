@@ -132,9 +132,9 @@ class Table:
     def _sizes(self) -> dict[str, int]:
         """Return the sizes of the Parquet files by name, sorted."""
         listed = [row for page in open_store(self.store).listing(self.folder) for row in page.to_pylist()]
-        sizes = sorted((row["path"].removeprefix(f"{self.folder}/"), row["size"]) for row in listed)
+        sizes = {row["path"].removeprefix(f"{self.folder}/"): row["size"] for row in listed}
         return {
-            name: size for name, size in sizes.items() if name.endswith(".parquet") and not name.startswith((".", "_"))
+            name: sizes[name] for name in sorted(sizes) if name.endswith(".parquet") and not name.startswith((".", "_"))
         }
 
     def fragments(self, constants: "Expression") -> "list[Fragment]":
@@ -148,10 +148,13 @@ class Table:
         from pyarrow.dataset import ParquetFileFormat
 
         store, parquet = open_store(self.store), ParquetFileFormat()
-        files = [
-            open_file(store, f"{self.folder}/{name}", size, _BYTES_PER_READ) for name, size in self._sizes().items()
+        return [
+            parquet.make_fragment(
+                pa.PythonFile(open_file(store, f"{self.folder}/{name}", size, _BYTES_PER_READ), mode="r"),
+                partition_expression=constants,
+            )
+            for name, size in self._sizes().items()
         ]
-        return [parquet.make_fragment(pa.PythonFile(file, mode="r"), partition_expression=constants) for file in files]
 
     def spread(self, context: "SparkContext") -> "RDD[str]":
         """Return the names of the Parquet files, distributed over Spark's tasks."""

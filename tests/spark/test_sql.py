@@ -28,6 +28,7 @@ from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
 from spark_job.sql import Answer, ask
+from spark_job.storage.base import Stored
 from spark_job.storage.local import LocalStore
 from tests import feature_tables
 from tests.example import WITHOUT_SPARK
@@ -141,9 +142,9 @@ def test_a_query_reads_only_the_columns_that_it_needs(tmp_path: Path, monkeypatc
     read: list[int] = []
     whole = LocalStore.read_range
 
-    def counted(store: LocalStore, path: str, start: int, end: int) -> bytes:
-        read.append(end - start)
-        return whole(store, path, start, end)
+    def counted(store: LocalStore, path: str, start: int, stop: int, version: str | None = None) -> Stored:
+        read.append(stop - start)
+        return whole(store, path, start, stop, version)
 
     monkeypatch.setattr(LocalStore, "read_range", counted)
     (fragment,) = table.fragments(field("run_id") == "one")
