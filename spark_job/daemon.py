@@ -21,8 +21,7 @@ def prepare() -> None:
     # Spark invalidates import caches before each task, and Python 3.11 then reads the directory of every zip: 0.1 s per
     # task (github.com/python/cpython/issues/103200). The zips do not change while a worker runs.
     zipimport.zipimporter.invalidate_caches = lambda _: None  # type: ignore[method-assign, assignment]  # a patch
-    # pyarrow imports pandas when it makes its first array.
-    for module in ("boto3", "pandas", "spark_job.features", "spark_job.pca", "spark_job.sample"):
+    for module in ("boto3", "spark_job.features", "spark_job.pca", "spark_job.sample"):
         importlib.import_module(module)
     from spark_job.network.model import quiet
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from spark_job.arrow import forget_pandas
 from spark_job.network.quality import MINIATURE_SIDE
 from spark_job.storage import open_store
 from spark_job.storage.base import LISTING_SCHEMA
@@ -100,6 +101,8 @@ _TASKS_PER_CORE = 2
 _SMALL_TASKS_PER_CORE = 8
 
 T = TypeVar("T")
+
+forget_pandas()
 
 
 class RejectedPhoto(NamedTuple):
