@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,41 +23,10 @@ import pyarrow.parquet as pq
 
 from benchmarks import photos
 from benchmarks.on_yarn import Job, build
-from tests.local_aws.yarn import Yarn
+from tests.local_aws.yarn import DISTURBANCES
 
 _LONGEST_PAUSE = 120.0
 _TRIAL_SECONDS = 600
-
-
-def kill_executor(yarn: Yarn) -> None:
-    """Kill an executor that is on another node than the driver."""
-    yarn.kill(*yarn.place_of("executor"))
-
-
-def lose_node(yarn: Yarn) -> None:
-    """Take away a node that has an executor but not the driver."""
-    yarn.lose_node(yarn.place_of("executor")[0])
-
-
-def freeze_node(yarn: Yarn) -> None:
-    """Freeze such a node."""
-    yarn.freeze_node(yarn.place_of("executor")[0])
-
-
-def lose_driver(yarn: Yarn) -> None:
-    """Take away the node of the driver."""
-    yarn.lose_node(yarn.place_of("driver")[0])
-
-
-def replace_node(yarn: Yarn) -> None:
-    """Take away a node that has an executor but not the driver, and add a new one."""
-    yarn.replace_node(yarn.place_of("executor")[0])
-
-
-DISTURBANCES: dict[str, Callable[[Yarn], None]] = {
-    function.__name__.replace("_", " "): function
-    for function in (kill_executor, lose_node, freeze_node, replace_node, lose_driver)
-}
 
 
 def check(job: Job, images: int, *, published: bool) -> None:
@@ -98,7 +66,7 @@ def disturb(job: Job, images: int, name: str, delay: float) -> tuple[float, floa
         finally:
             process.send_signal(signal.SIGKILL)
         seconds = time.time() - began
-    survives = DISTURBANCES[name] is not lose_driver
+    survives = name != "driver's node lost"
     assert (code == 0) == survives, code
     check(job, images, published=survives)
     written = [began, *(moment for moment in _parts(job) if moment > began)]
@@ -126,14 +94,14 @@ def main() -> None:
             pause, seconds = disturb(Job(source, files, folder), options.images, name, delay)
             found[name].append((pause, seconds))
             print(
-                f"{number:3} {name:14} {delay:4.1f} s into the stage: longest pause {pause:5.1f} s, end after "
+                f"{number:3} {name:18} {delay:4.1f} s into the stage: longest pause {pause:5.1f} s, end after "
                 f"{seconds:5.1f} s",
                 flush=True,
             )
             assert pause < _LONGEST_PAUSE
     for name, ends in found.items():
         pauses, rests = zip(*ends, strict=True)
-        print(f"{name:14} {len(ends)} trials: pauses up to {max(pauses):.0f} s, end after up to {max(rests):.0f} s")
+        print(f"{name:18} {len(ends)} trials: pauses up to {max(pauses):.0f} s, end after up to {max(rests):.0f} s")
 
 
 if __name__ == "__main__":

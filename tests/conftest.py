@@ -18,6 +18,7 @@ from spark_job import session
 from spark_job.network import weights
 from spark_job.network.model import CompiledNetwork
 from tests import s3_stand_in
+from tests.local_aws import ports
 
 for profile, examples in (("few", 20), ("many", 100)):  # make test and make test-all choose one
     hypothesis.settings.register_profile(profile, max_examples=examples, deadline=None)  # a busy machine fails no test
@@ -81,9 +82,7 @@ def _real(name: str) -> Path:
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """The URL of an empty S3 on a free port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = ports.free(1)
     environment = os.environ | {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     server = subprocess.Popen(
         [sys.executable, "-m", "ministack.app"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cloud import faults
+from tests.cloud.conftest import SETTINGS
 from tests.cloud.deployed import Deployed, Execution
 from tests.cloud.faults import NODE_FAULTS
-from tests.local_aws import jars
+from tests.local_aws import cdk, jars
 
 pytestmark = pytest.mark.slow
 _COPIES = 20
@@ -26,6 +27,7 @@ def ended(dev: Deployed, drawn: Path) -> Iterator[dict[str, Ended]]:
         jars.fetch(*jars.YARN, *jars.S3A)
     except jars.JarsUnavailableError as error:
         pytest.skip(str(error))
+    cdk.deploy(dev.aws, **SETTINGS, core_nodes=1, spot_nodes=1)
     for copy in range(_COPIES):
         dev.put_photos(drawn, f"many/{copy}")
     runs = {kind: f"nodes-{number}" for number, kind in enumerate(NODE_FAULTS)}

