@@ -1,7 +1,6 @@
 """The checks of an account before a deployment. Each asks one thing and says what it found and what to do."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -133,11 +132,7 @@ def release_offered(deployment: Deployment) -> Finding:
     """Ask whether EMR offers the release of the cluster."""
     family = RELEASE.partition(".")[0] + "."
     found = deployment.account.listed("emr", "ListReleaseLabels", "ReleaseLabels", Filters={"Prefix": family})
-    return judge_release([str(label) for label in found], deployment.settings.region)
-
-
-def judge_release(offered: Sequence[str], region: str) -> Finding:
-    """Decide about the release of the cluster, given the releases of its family that the region has."""
+    offered, region = [str(label) for label in found], deployment.settings.region
     if RELEASE in offered:
         return _fine(f"EMR offers {RELEASE}.")
     newest = max(offered, key=lambda label: [int(number) for number in re.findall(r"\d+", label)], default="none")
@@ -163,12 +158,8 @@ def types_offered(deployment: Deployment) -> Finding:
             {"Name": "location", "Values": europe.zones(settings.region)},
         ],
     )
+    supported = {each["Type"] for each in found}
     zones = {name: sum(offer["InstanceType"] == name for offer in offers) for name in wanted}
-    return judge_types({each["Type"] for each in found}, zones, settings)
-
-
-def judge_types(supported: Collection[str], zones: Mapping[str, int], settings: StageSettings) -> Finding:
-    """Decide about instance types, given those that EMR supports and in how many zones EC2 offers each wanted one."""
     problems = {
         name: f"EMR does not support {name}" if name not in supported else f"no zone of the network offers {name}"
         for name, count in zones.items()
@@ -190,30 +181,21 @@ def judge_types(supported: Collection[str], zones: Mapping[str, int], settings: 
 def on_demand_quota(deployment: Deployment) -> Finding:
     """Ask for the quota for on-demand instances."""
     nodes = 1 + deployment.settings.core_nodes
-    quota = deployment.account.quota("ec2", _ON_DEMAND)
-    return judge_on_demand(quota, nodes, deployment.settings.region)
-
-
-def judge_on_demand(quota: int, nodes: int, region: str) -> Finding:
-    """Decide about the quota for on-demand instances, in vCPU."""
-    needed = CORES * nodes
+    needed, quota = CORES * nodes, deployment.account.quota("ec2", _ON_DEMAND)
     sentence = f"A run needs {needed} vCPU ({nodes} nodes of {CORES}); the quota is {quota}"
     if quota >= needed:
         return _fine(f"{sentence} for all instances of the account.")
-    return _fails(f"{sentence}, so EMR could not start the cluster.", _request(_ON_DEMAND, needed, region))
+    return _fails(
+        f"{sentence}, so EMR could not start the cluster.", _request(_ON_DEMAND, needed, deployment.settings.region)
+    )
 
 
 def spot_quota(deployment: Deployment) -> Finding:
-    """Ask for the quota for spot instances, if the settings want any."""
+    """Ask for the quota for spot instances, if the settings want any. EMR replaces missing ones by on-demand nodes."""
     settings, account = deployment.settings, deployment.account
     if not settings.spot_nodes:
         return _fine("A run needs none, because spot_nodes is 0.")
-    return judge_spot(account.quota("ec2", _SPOT), account.quota("ec2", _ON_DEMAND), settings)
-
-
-def judge_spot(spot: int, on_demand: int, settings: StageSettings) -> Finding:
-    """Decide about the quota for spot instances. Where spot nodes are missing, EMR starts on-demand nodes."""
-    needed = CORES * settings.spot_nodes
+    needed, spot, on_demand = CORES * settings.spot_nodes, account.quota("ec2", _SPOT), account.quota("ec2", _ON_DEMAND)
     sentence = f"The spot nodes need {needed} vCPU ({settings.spot_nodes} nodes of {CORES}); the quota is {spot}"
     if spot >= needed:
         return _fine(f"{sentence} for all spot instances of the account.")
@@ -310,19 +292,14 @@ def address_confirmed(deployment: Deployment) -> Finding:
         return _fine(f"{settings.email} gets a message to confirm once the stack is deployed.")
     subscriptions = account.listed("sns", "ListSubscriptionsByTopic", "Subscriptions", TopicArn=topics[0])
     arns = [each["SubscriptionArn"] for each in subscriptions if each.get("Endpoint") == settings.email]
-    return judge_subscription(arns, topics[0], settings)
-
-
-def judge_subscription(arns: Sequence[str], topic: str, settings: StageSettings) -> Finding:
-    """Decide about the subscription of the address. One that is not confirmed has a word instead of an ARN."""
-    if any(arn.startswith("arn:") for arn in arns):
+    if any(arn.startswith("arn:") for arn in arns):  # one that is not confirmed has a word instead of an ARN
         return _fine(f"{settings.email} is confirmed.")
     if not arns:
         return _warning(f"The stack was deployed without {settings.email}. Deploy it again with this address.")
     return _warning(
         f'{settings.email} is not confirmed, so AWS sends nothing to it. Follow the link in the message "AWS '
         'Notification - Subscription Confirmation". The remedy sends it again.',
-        f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint {settings.email} "
+        f"aws sns subscribe --topic-arn {topics[0]} --protocol email --notification-endpoint {settings.email} "
         f"--region {settings.region}",
     )
 
