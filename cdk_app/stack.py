@@ -5,7 +5,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from cdk_app import nag
+from cdk_app import emr_states, nag
 from cdk_app.buckets import CLUSTER_LOGS, Buckets
 from cdk_app.bundle import Bundle, Job
 from cdk_app.catalogue import Catalogue
@@ -13,6 +13,7 @@ from cdk_app.cleanup import CleanUp
 from cdk_app.emr_cluster import EmrCluster
 from cdk_app.monitoring import Monitoring
 from cdk_app.stage_settings import StageSettings
+from cdk_app.states import States
 from cdk_app.vpc import IsolatedVpc
 from cdk_app.workflow import Workflow, longest_execution
 from spark_job import runs
@@ -60,9 +61,9 @@ class FruitsStack(cdk.Stack):
             longest_run=longest_execution(settings.longest_run_hours),
             keep_logs_days=settings.keep_logs_days,
         )
-        self.workflow = Workflow(
+        states = States(
             self,
-            "Workflow",
+            "States",
             cluster=self.cluster,
             job=self.job,
             storage=self.storage,
@@ -70,6 +71,12 @@ class FruitsStack(cdk.Stack):
             clean_up=self.clean_up,
             engine=settings.engine,
             input_prefix=settings.input_prefix,
+            longest_run_hours=settings.longest_run_hours,
+        )
+        self.workflow = Workflow(
+            self,
+            "Workflow",
+            states=states,
             longest_run_hours=settings.longest_run_hours,
             keep_logs_days=settings.keep_logs_days,
         )
@@ -147,7 +154,8 @@ class FruitsStack(cdk.Stack):
         )
 
     def _allow_workflow(self) -> None:
-        """Allow the workflow to list photos, read summaries and failures, notify people and call the clean-up."""
+        """Allow the workflow to list photos, run jobs, read summaries, notify people and call the clean-up."""
+        emr_states.allow_running_jobs(self.workflow.role, self.cluster)
         data, results = self.storage.data, self.storage.results
         allow = self.workflow.role.add_to_policy
         # S3 answers "not found" instead of "denied" only to those who may list the bucket.

@@ -34,7 +34,10 @@ NO_SUCH_KEY = "S3.NoSuchKeyException"
 
 
 class States(Construct):
-    """All states of a run, not connected. Variables of the state machine hold what the later states need."""
+    """All states of a run, not connected. Variables of the state machine hold what the later states need.
+
+    ``no_photos`` and ``too_long`` are the variables that these failures set.
+    """
 
     def __init__(  # noqa: PLR0913 - the states use all the others
         self,
@@ -109,6 +112,13 @@ class States(Construct):
         )
         retry(self.look_for_photos)
         self.is_there_a_photo = sfn.Choice.jsonata(self, "Is there a photo?", comment="One photo is enough.")
+        *suffixes, last = SUFFIXES
+        advice = f"put photos there that end in {', '.join(suffixes)} or {last}, or give another input_prefix."
+        place = f"s3://{self._storage.data.bucket_name}/"
+        self.no_photos = {
+            "error_name": "NoPhotos",
+            "failure": f"{{% 'There is no photo under {place}' & $prefix & '; {advice}' %}}",
+        }
 
     def _create_job(self, longest_run_hours: int) -> None:
         """Create the states that start a cluster and watch its job."""
@@ -151,6 +161,11 @@ class States(Construct):
         )
         retry(self.look_at_job, 8)  # for more than eight minutes, because a failure ends the run
         self.is_job_over = sfn.Choice.jsonata(self, "Is the job over?")
+        self.too_long = {
+            "error_name": "JobTookTooLong",
+            "failure": f"The job took longer than {longest_run_hours} h and was stopped; it needs more core_nodes or "
+            "spot_nodes, or more longest_run_hours.",
+        }
         self.read_progress = self._read("Read progress", runs.PROGRESS, outputs=expression("progress"))
 
     def _create_end(self) -> None:

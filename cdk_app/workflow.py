@@ -3,19 +3,13 @@
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from cdk_app import emr_states, europe, nag
-from cdk_app.buckets import Buckets, retention
-from cdk_app.bundle import Job
-from cdk_app.cleanup import CleanUp
-from cdk_app.emr_cluster import EmrCluster
+from cdk_app import europe, nag
+from cdk_app.buckets import retention
 from cdk_app.jsonata import expression
 from cdk_app.states import END_SECONDS, NO_SUCH_KEY, NOW, States
-from spark_job.network.images import SUFFIXES
-from spark_job.settings import Engine
 
 _MAX_LOOKS = 200  # after 20,000 objects that are not photos, let the job decide
 _MAX_THROTTLED = 5
@@ -50,37 +44,11 @@ class Workflow(Construct):
     decides. The job writes the summary after everything else, so a run with a summary has a result.
     """
 
-    def __init__(  # noqa: PLR0913 - it connects all the others
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        cluster: EmrCluster,
-        job: Job,
-        storage: Buckets,
-        topic: sns.ITopic,
-        clean_up: CleanUp,
-        engine: Engine,
-        input_prefix: str,
-        longest_run_hours: int,
-        keep_logs_days: int,
+    def __init__(
+        self, scope: Construct, construct_id: str, *, states: States, longest_run_hours: int, keep_logs_days: int
     ) -> None:
         super().__init__(scope, construct_id)
         self.role = self._make_role()
-        emr_states.allow_running_jobs(self.role, cluster)
-        states = States(
-            self,
-            "States",
-            cluster=cluster,
-            job=job,
-            storage=storage,
-            topic=topic,
-            clean_up=clean_up,
-            engine=engine,
-            input_prefix=input_prefix,
-            longest_run_hours=longest_run_hours,
-        )
-        no_photos, too_long = _no_photos(storage.data.bucket_name), _too_long(longest_run_hours)
         name = cdk.Stack.of(self).stack_name
         self.state_machine = sfn.StateMachine(
             self,
@@ -88,7 +56,7 @@ class Workflow(Construct):
             state_machine_name=name,
             comment="Image features of the photos in the data bucket. Start it with {}.",
             query_language=sfn.QueryLanguage.JSONATA,
-            definition_body=sfn.DefinitionBody.from_chainable(_sequence(states, no_photos, too_long)),
+            definition_body=sfn.DefinitionBody.from_chainable(_sequence(states)),
             timeout=longest_execution(longest_run_hours),
             role=self.role.without_policy_updates(),  # CDK would add broader permissions than those written here
             tracing_enabled=True,
@@ -140,7 +108,7 @@ class Workflow(Construct):
         return role
 
 
-def _sequence(states: States, no_photos: dict[str, str], too_long: dict[str, str]) -> sfn.IChainable:
+def _sequence(states: States) -> sfn.IChainable:
     """Connect the states, from the first to the last, and return the first."""
     # The input and the photos, before anything that costs money
     states.read_input.next(states.is_input_valid)
@@ -149,7 +117,7 @@ def _sequence(states: States, no_photos: dict[str, str], too_long: dict[str, str
     states.look_for_photos.add_catch(states.was_there_a_cluster, assign=_caught("InputUnreadable"))
     (
         states.is_there_a_photo.when(_if("$photos > 0"), states.create_cluster)
-        .when(_if("$not($has_more)"), states.was_there_a_cluster, assign=no_photos)
+        .when(_if("$not($has_more)"), states.was_there_a_cluster, assign=states.no_photos)
         .when(_if(f"$looks < {_MAX_LOOKS}"), states.look_for_photos)
         .otherwise(states.create_cluster)
     )
@@ -170,7 +138,7 @@ def _sequence(states: States, no_photos: dict[str, str], too_long: dict[str, str
     (
         states.is_job_over.when(_if("$step.State = 'COMPLETED'"), states.terminate_cluster)
         .when(_if(f"$step.State in {_NOT_COMPLETED}"), states.terminate_cluster, assign=_JOB_FAILED)
-        .when(_if(f"{NOW} > $deadline"), states.terminate_cluster, assign=too_long)
+        .when(_if(f"{NOW} > $deadline"), states.terminate_cluster, assign=states.too_long)
         .when(_if("$step.State = 'RUNNING'"), states.read_progress)
         .otherwise(states.wait_for_job)
     )
@@ -208,23 +176,6 @@ def _sequence(states: States, no_photos: dict[str, str], too_long: dict[str, str
     states.choose_reason.next(states.notify_people).next(states.run_failed)
     states.notify_people.add_catch(states.run_failed, outputs="{% $states.input %}")
     return states.read_input
-
-
-def _no_photos(bucket: str) -> dict[str, str]:
-    *suffixes, last = SUFFIXES
-    advice = f"put photos there that end in {', '.join(suffixes)} or {last}, or give another input_prefix."
-    return {
-        "error_name": "NoPhotos",
-        "failure": f"{{% 'There is no photo under s3://{bucket}/' & $prefix & '; {advice}' %}}",
-    }
-
-
-def _too_long(hours: int) -> dict[str, str]:
-    advice = "it needs more core_nodes or spot_nodes, or more longest_run_hours."
-    return {
-        "error_name": "JobTookTooLong",
-        "failure": f"The job took longer than {hours} h and was stopped; {advice}",
-    }
 
 
 def _if(condition: str) -> sfn.Condition:
