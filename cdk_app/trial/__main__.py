@@ -81,7 +81,6 @@ def _try(stage: Stage, settings: StageSettings, per_label: int) -> Result:
     run = f"trial-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     prefix = f"trials/{run}/"
     say = _clock()
-    say = _clock()
     with tempfile.TemporaryDirectory() as folder:
         say(f"draw       {per_label} photos of each kind of fruit")
         demo.draw(Path(folder), per_label)
