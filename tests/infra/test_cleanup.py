@@ -1,5 +1,6 @@
 """The clean-up: who calls it, and what its function does for each of them."""
 
+import contextlib
 import json
 import re
 import urllib.request
@@ -19,6 +20,7 @@ from tests.infra.conftest import Synthesise
 from tests.infra.template import Synthesised
 
 STACK, MACHINE, VPC = "fruits-dev", "arn:aws:states:eu-west-3:000000000000:stateMachine:fruits-dev", "vpc-1"
+NAME = f"{STACK}-run-1"
 ENVIRONMENT = {
     "STACK": STACK,
     "STATE_MACHINE": MACHINE,
@@ -29,10 +31,10 @@ ENVIRONMENT = {
 ARN = "arn:aws:states:eu-west-3:000000000000:execution:fruits-dev:run-1"
 RUN = {"executionArn": ARN, "stateMachineArn": MACHINE, "name": "run-1", "status": "RUNNING", "startDate": 0}
 STOP = {"executionArn": ARN, "error": "StackDeleted", "cause": "The stack is being deleted."}
+STOPPED: tuple[Any, ...] = ("stepfunctions", "stop_execution", STOP, {"stopDate": 0})
+TERMINATED: tuple[Any, ...] = ("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{NAME}"]}, {})
 NO_EXECUTION: dict[str, Any] = {"executions": []}
-NO_CLUSTER: dict[str, Any] = {"Clusters": []}
 NO_ENDPOINT: dict[str, Any] = {"VpcEndpoints": []}
-NO_GROUP: dict[str, Any] = {"SecurityGroups": []}
 EVENT = {
     "RequestType": "Delete",
     "ResponseURL": "https://cloudformation.example/answer",
@@ -157,12 +159,15 @@ class Aws:
     def pause(self, seconds: float) -> None:
         self.now += seconds
 
-    def runs(self, executions: Sequence[Any], clusters: Sequence[Any], *, also: Sequence[Any] = ()) -> None:
-        """Expect one look at executions and clusters. `clusters` are pairs of a name and a state."""
+    def clusters(self, *clusters: tuple[str, str]) -> None:
+        """Expect one look at clusters, which are pairs of a name and a state."""
         self.expect("emr", "list_clusters", None, listed(*clusters))
         for name, _ in clusters:
-            if name.startswith(f"{STACK}-"):
-                self.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
+            self.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
+
+    def runs(self, executions: Sequence[Any], clusters: Sequence[Any], *, also: Sequence[Any] = ()) -> None:
+        """Expect one look at executions and clusters, and the calls `also`."""
+        self.clusters(*clusters)
         self.expect("stepfunctions", "list_executions", None, {"executions": executions})
         for service, method, given, answer in also:
             self.expect(service, method, given, answer)
@@ -173,10 +178,16 @@ class Aws:
     def fail(self, service: str, method: str, code: str) -> None:
         self.stubs[service].add_client_error(method, code, "No.")
 
-    def empty(self) -> None:
-        """Expect one look at a network that is empty."""
+    def idle(self, looks: int = 2) -> None:
+        """Expect looks that find neither executions nor clusters."""
+        for _ in range(looks):
+            self.runs([], [])
+
+    def deleted(self) -> bool:
+        """Expect one look at a network that is empty, and return whether the deletion succeeds."""
         self.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
-        self.expect("ec2", "describe_security_groups", None, NO_GROUP)
+        self.expect("ec2", "describe_security_groups", None, {"SecurityGroups": []})
+        return self.delete() == ""
 
     def call(self, event: dict[str, Any]) -> None:
         """Call the function, and check that it made all expected calls."""
@@ -219,19 +230,12 @@ def endpoint(name: str = "vpce-1", state: str = "available", **other: Any) -> di
 def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
     aws = Aws()
 
-    class Answered:
-        def __enter__(self) -> None:
-            """Do nothing."""
-
-        def __exit__(self, *_: object) -> None:
-            """Do nothing."""
-
-    def put(request: Any, timeout: float) -> Answered:
+    def put(request: Any, timeout: float) -> contextlib.AbstractContextManager[None]:
         assert timeout <= 10
         assert request.get_method() == "PUT"
         assert request.full_url == EVENT["ResponseURL"]
         aws.answers.append(json.loads(request.data))
-        return Answered()
+        return contextlib.nullcontext()
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -259,78 +263,53 @@ def test_creation_and_update_do_nothing(aws: Aws, request_type: str) -> None:
 
 
 def test_of_an_idle_stack_it_looks_twice(aws: Aws) -> None:
-    aws.runs([], [])
-    aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.idle()
+    assert aws.deleted()
     assert aws.now == 5
 
 
 def test_a_deletion_does_not_fail_if_somebody_deleted_the_state_machine(aws: Aws) -> None:
     for _ in range(2):
-        aws.expect("emr", "list_clusters", None, NO_CLUSTER)
+        aws.clusters()
         aws.fail("stepfunctions", "list_executions", "StateMachineDoesNotExist")
-    aws.empty()
-    assert aws.delete() == ""
+    assert aws.deleted()
 
 
 def test_a_run_is_stopped_and_its_cluster_terminated(aws: Aws) -> None:
-    name = f"{STACK}-run-1"
-    terminate: tuple[Any, ...] = ("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}"]}, {})
-    aws.runs([RUN], [(name, "RUNNING")], also=[("stepfunctions", "stop_execution", STOP, {"stopDate": 0}), terminate])
-    aws.runs([], [(name, "TERMINATING")])
-    aws.runs([], [])
-    aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.runs([RUN], [(NAME, "RUNNING")], also=[STOPPED, TERMINATED])
+    aws.runs([], [(NAME, "TERMINATING")])
+    aws.idle()
+    assert aws.deleted()
     assert aws.now == 15
 
 
 def test_a_cluster_that_emr_lists_late_is_terminated(aws: Aws) -> None:
-    name = f"{STACK}-run-1"
-    aws.runs([RUN], [], also=[("stepfunctions", "stop_execution", STOP, {"stopDate": 0})])
-    for _ in range(4):
-        aws.runs([], [])
-    aws.runs([], [(name, "STARTING")], also=[("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}"]}, {})])
-    aws.runs([], [])
-    aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.runs([RUN], [], also=[STOPPED])
+    aws.idle(looks=4)
+    aws.runs([], [(NAME, "STARTING")], also=[TERMINATED])
+    aws.idle()
+    assert aws.deleted()
 
 
 def test_an_execution_that_created_no_cluster_is_given_a_minute(aws: Aws) -> None:
-    aws.runs([RUN], [], also=[("stepfunctions", "stop_execution", STOP, {"stopDate": 0})])
-    for _ in range(13):
-        aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.runs([RUN], [], also=[STOPPED])
+    aws.idle(looks=13)
+    assert aws.deleted()
     assert aws.now == 65
 
 
 def test_an_execution_that_starts_after_the_first_look_is_stopped(aws: Aws) -> None:
-    name = f"{STACK}-run-1"
-    aws.runs([], [])
-    aws.runs(
-        [RUN],
-        [(name, "STARTING")],
-        also=[
-            ("stepfunctions", "stop_execution", STOP, {"stopDate": 0}),
-            ("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}"]}, {}),
-        ],
-    )
-    aws.runs([], [])
-    aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.idle(looks=1)
+    aws.runs([RUN], [(NAME, "STARTING")], also=[STOPPED, TERMINATED])
+    aws.idle()
+    assert aws.deleted()
 
 
 def test_an_execution_that_ended_by_itself_is_no_error(aws: Aws) -> None:
-    aws.runs([RUN], [(f"{STACK}-run-1", "TERMINATING")])
+    aws.runs([RUN], [(NAME, "TERMINATING")])
     aws.fail("stepfunctions", "stop_execution", "ExecutionDoesNotExist")
-    aws.runs([], [])
-    aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.idle()
+    assert aws.deleted()
 
 
 def test_clusters_of_other_stacks_live_on(aws: Aws) -> None:
@@ -340,8 +319,7 @@ def test_clusters_of_other_stacks_live_on(aws: Aws) -> None:
         aws.expect("emr", "describe_cluster", {"ClusterId": "j-fruits-dev-a"}, described("fruits-dev-a"))
         aws.fail("emr", "describe_cluster", "AccessDeniedException")
         aws.expect("stepfunctions", "list_executions", None, NO_EXECUTION)
-    aws.empty()
-    assert aws.delete() == ""
+    assert aws.deleted()
 
 
 def test_all_pages_are_read_and_ten_clusters_terminated_per_call(aws: Aws) -> None:
@@ -354,15 +332,12 @@ def test_all_pages_are_read_and_ten_clusters_terminated_per_call(aws: Aws) -> No
     aws.expect("stepfunctions", "list_executions", None, NO_EXECUTION)
     aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}" for name in names[:10]]}, {})
     aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}" for name in names[10:]]}, {})
-    aws.runs([], [])
-    aws.runs([], [])
-    aws.empty()
-    assert aws.delete() == ""
+    aws.idle()
+    assert aws.deleted()
 
 
 def test_everything_that_others_created_in_this_network_is_deleted(aws: Aws) -> None:
-    aws.runs([], [])
-    aws.runs([], [])
+    aws.idle()
     others = [
         endpoint("vpce-own"),
         endpoint("vpce-4", VpcId="vpc-2"),
@@ -389,8 +364,7 @@ def group(name: str = "sg-1", **other: Any) -> dict[str, Any]:
 
 
 def test_what_cannot_be_deleted_is_named(aws: Aws) -> None:
-    aws.runs([], [])
-    aws.runs([], [])
+    aws.idle()
     refused = {"ResourceId": "vpce-1", "Error": {"Code": "OperationNotPermitted", "Message": "Managed by EMR."}}
     aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint()]})
     aws.expect("ec2", "delete_vpc_endpoints", None, {"Unsuccessful": [refused]})
@@ -401,16 +375,14 @@ def test_what_cannot_be_deleted_is_named(aws: Aws) -> None:
 
 
 def test_an_endpoint_of_somebody_else_is_named_because_the_role_may_not_delete_it(aws: Aws) -> None:
-    aws.runs([], [])
-    aws.runs([], [])
+    aws.idle()
     aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint(tags={})]})
     aws.fail("ec2", "delete_vpc_endpoints", "UnauthorizedOperation")
     assert aws.delete().startswith("EC2 did not delete the endpoint vpce-1; delete it in the VPC console, and ")
 
 
 def test_a_security_group_that_a_policy_protects_is_named(aws: Aws) -> None:
-    aws.runs([], [])
-    aws.runs([], [])
+    aws.idle()
     aws.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
     aws.expect("ec2", "describe_security_groups", None, {"SecurityGroups": [group()]})
     aws.fail("ec2", "delete_security_group", "UnauthorizedOperation")
@@ -418,7 +390,7 @@ def test_a_security_group_that_a_policy_protects_is_named(aws: Aws) -> None:
 
 
 def test_it_gives_up_before_lambda_ends_it_and_says_what_is_left(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = listed((f"{STACK}-run-1", "TERMINATING"))
+    left = listed((NAME, "TERMINATING"))
     answers: dict[str, Callable[[], Any]] = {"list_clusters": lambda: left, "list_executions": lambda: NO_EXECUTION}
 
     class Pages:
@@ -462,40 +434,35 @@ def test_the_answer_is_sent_again_after_a_network_error(aws: Aws, monkeypatch: p
 
 
 def test_the_cluster_of_a_run_that_ended_badly_is_terminated(aws: Aws) -> None:
-    name = f"{STACK}-run-1"
     others = [(f"{STACK}-run-2", "RUNNING"), ("fruits-devil-run-1", "RUNNING")]
-    aws.expect("emr", "list_clusters", None, listed(*others, (name, "RUNNING")))
-    aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
-    aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}"]}, {})
+    aws.expect("emr", "list_clusters", None, listed(*others, (NAME, "RUNNING")))
+    aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{NAME}"}, described(STACK))
+    aws.expect(*TERMINATED)
     aws.call(AFTER_BAD_END)
     assert aws.now == 0
 
 
 def test_a_cluster_that_emr_lists_two_minutes_after_the_bad_end_is_terminated(aws: Aws) -> None:
-    name = f"{STACK}-run-1"
-    aws.expect("emr", "list_clusters", None, NO_CLUSTER)
-    aws.expect("emr", "list_clusters", None, NO_CLUSTER)
-    aws.expect("emr", "list_clusters", None, listed((name, "STARTING")))
-    aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
-    aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}"]}, {})
+    aws.clusters()
+    aws.clusters()
+    aws.clusters((NAME, "STARTING"))
+    aws.expect(*TERMINATED)
     aws.call(AFTER_BAD_END)
     assert aws.now == 120
 
 
 def test_a_run_without_a_cluster_raises_no_alarm(aws: Aws) -> None:
     for _ in range(3):
-        aws.expect("emr", "list_clusters", None, NO_CLUSTER)
+        aws.clusters()
     aws.call(CLUSTER_STAYS)
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "TERMINATING"])
 def test_a_cluster_that_stays_raises_the_alarm_after_it_is_terminated(aws: Aws, state: str) -> None:
-    name = f"{STACK}-run-1"
-    aws.expect("emr", "list_clusters", None, listed((name, state)))
-    aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
+    aws.clusters((NAME, state))
     if state == "RUNNING":
-        aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}"]}, {})
-    with pytest.raises(index.ClusterOutlivedItsRunError, match=f"Terminated j-{name}, which no run used any more."):
+        aws.expect(*TERMINATED)
+    with pytest.raises(index.ClusterOutlivedItsRunError, match=f"Terminated j-{NAME}, which no run used any more."):
         aws.call(CLUSTER_STAYS)
 
 
@@ -503,9 +470,7 @@ def test_a_cluster_that_stays_raises_the_alarm_after_it_is_terminated(aws: Aws, 
 def test_a_cluster_that_cannot_be_terminated_fails_the_function_which_lambda_runs_again(
     aws: Aws, event: dict[str, Any]
 ) -> None:
-    name = f"{STACK}-run-1"
-    aws.expect("emr", "list_clusters", None, listed((name, "RUNNING")))
-    aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
+    aws.clusters((NAME, "RUNNING"))
     aws.fail("emr", "terminate_job_flows", "InternalServerException")
     with pytest.raises(ClientError, match="InternalServerException"):
         aws.call(event)
@@ -525,13 +490,13 @@ def test_every_hour_it_ends_clusters_older_than_the_longest_run_and_raises_the_a
 
 
 def test_an_hour_without_anything_to_do_takes_two_requests(aws: Aws) -> None:
-    aws.expect("emr", "list_clusters", None, NO_CLUSTER)
+    aws.clusters()
     aws.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
     aws.call(EVERY_HOUR)
 
 
 def test_every_hour_it_deletes_the_endpoints_of_emr_and_no_others(aws: Aws) -> None:
-    aws.expect("emr", "list_clusters", None, NO_CLUSTER)
+    aws.clusters()
     found = [endpoint(), endpoint("vpce-2", tags=GUARDDUTY_ENDPOINT), endpoint("vpce-own")]
     aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": found})
     aws.expect("stepfunctions", "list_executions", None, NO_EXECUTION)
@@ -541,10 +506,7 @@ def test_every_hour_it_deletes_the_endpoints_of_emr_and_no_others(aws: Aws) -> N
 
 @pytest.mark.parametrize("needed_by", ["execution", "cluster"])
 def test_endpoints_that_a_run_may_need_are_kept(aws: Aws, needed_by: str) -> None:
-    name = f"{STACK}-run-1"
-    aws.expect("emr", "list_clusters", None, listed((name, "TERMINATING")) if needed_by == "cluster" else NO_CLUSTER)
-    if needed_by == "cluster":
-        aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
+    aws.clusters(*([(NAME, "TERMINATING")] if needed_by == "cluster" else []))
     aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint()]})
     if needed_by == "execution":
         aws.expect("stepfunctions", "list_executions", None, {"executions": [RUN]})
