@@ -220,17 +220,8 @@ def test_credentials_that_do_not_work_end_the_checks(run: Run, answer: Answer, s
     ("permission", "code", "names"),
     [
         ("ec2:DescribeRegions", "UnauthorizedOperation", "region"),
-        ("ssm:GetParameter", "AccessDeniedException", "CDK bootstrap"),
-        ("elasticmapreduce:ListReleaseLabels", "AccessDeniedException", "EMR release"),
-        ("elasticmapreduce:ListSupportedInstanceTypes", "AccessDeniedException", "instance types"),
-        ("ec2:DescribeInstanceTypeOfferings", "UnauthorizedOperation", "instance types"),
         ("servicequotas:GetServiceQuota", "AccessDeniedException", "on-demand vCPU, spot vCPU, VPC, S3 endpoint"),
-        ("ec2:DescribeVpcs", "UnauthorizedOperation", "VPC"),
-        ("ec2:DescribeVpcEndpoints", "UnauthorizedOperation", "S3 endpoint"),
-        ("ec2:GetEbsEncryptionByDefault", "UnauthorizedOperation", "disk encryption"),
-        ("ec2:GetEbsDefaultKmsKeyId", "UnauthorizedOperation", "disk encryption"),
         ("freetier:GetAccountPlanState", "AccessDeniedException", "account plan"),
-        ("guardduty:ListDetectors", "AccessDeniedException", "GuardDuty"),
         ("cloudformation:ListStackResources", "AccessDenied", "e-mail"),
         ("sns:ListSubscriptionsByTopic", "AuthorizationError", "e-mail"),
     ],
@@ -243,13 +234,6 @@ def test_a_missing_permission_is_named_and_no_failure(run: Run, permission: str,
     assert set(unknown.values()) == {("?", f"Could not check. The permission {permission} is missing.", "")}
     assert (report.code, len(report.lines)) == (0, len(CHECKS))
     assert f"({len(unknown)} could not be checked)." in report.text
-
-
-def test_a_missing_permission_for_default_quotas_is_named(run: Run) -> None:
-    aws = healthy(
-        GetServiceQuota=Refusal("NoSuchResourceException"), GetAWSDefaultServiceQuota=Refusal("AccessDeniedException")
-    )
-    assert "servicequotas:GetAWSDefaultServiceQuota" in run(aws).lines["on-demand vCPU"][1]
 
 
 def test_an_endpoint_that_cannot_be_reached_is_no_failure(run: Run) -> None:
@@ -321,13 +305,6 @@ def test_a_release_that_the_region_lacks_fails(run: Run) -> None:
     assert sentence.startswith(f"EMR does not offer {RELEASE} in eu-west-3 (newest of this series: emr-7.13.0).")
     assert remedy == "aws emr list-release-labels --region eu-west-3"
     assert aws.asked("elasticmapreduce:ListReleaseLabels") == [{"Filters": {"Prefix": "emr-7."}}]
-
-
-def test_releases_may_have_several_pages(run: Run) -> None:
-    pages: list[Json] = [{"ReleaseLabels": ["emr-7.13.0"], "NextToken": "more"}, {"ReleaseLabels": [RELEASE]}]
-    aws = healthy(ListReleaseLabels=pages)
-    assert run(aws).lines["EMR release"][0] == "✓"
-    assert [params.get("NextToken") for params in aws.asked("elasticmapreduce:ListReleaseLabels")] == [None, "more"]
 
 
 def test_supported_types_have_several_pages(run: Run) -> None:
@@ -424,12 +401,6 @@ def test_spot_nodes_that_do_not_fit_become_on_demand_nodes(
     assert (found, report.code) == (mark, int(mark == "✗"))
     assert sentence == f"The spot nodes need 40 vCPU (10 nodes of 4); {end}"
     assert ("--quota-code L-34B43A08 --desired-value 40 --region eu-west-3" in remedy) == (mark != "✓")
-
-
-def test_without_spot_nodes_their_quota_is_not_asked_for(run: Run) -> None:
-    aws = healthy()
-    run(aws)
-    assert "L-34B43A08" not in {params["QuotaCode"] for params in aws.asked("servicequotas:GetServiceQuota")}
 
 
 @pytest.mark.parametrize("stack", [NO_STACK, resources("AWS::EC2::VPC", status="DELETE_COMPLETE"), resources()])

@@ -152,9 +152,7 @@ def test_only_stages_after_the_claim_are_written_and_nothing_after_the_end() -> 
             assert stages_seen(lambda: _wait(lambda: written)) == ["features"]
         with stages.stage("pca"):
             assert stages_seen(lambda: time.sleep(0.5)) == ["features"]
-    threads = threading.active_count()
     assert stages_seen(lambda: None) == ["features"]
-    assert threads == threading.active_count()
     fields = json.loads(written[0])
     assert (fields["done"], fields["total"], list(fields["finished"])) == (3, 10, ["plan"])
 
