@@ -123,25 +123,3 @@ def one_nn_accuracy(vectors: NDArray[Any], labels: Sequence[str | None]) -> floa
     search.add(centred, 0)
     rows, _ = search.without(np.arange(len(centred)))
     return float((named[rows[:, 0]] == named).mean())
-
-
-def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the rows that are nearest to a query, the nearest first.
-
-    Parameters
-    ----------
-    query
-        Shape (d,).
-    vectors
-        Shape (n, d).
-    k
-        The number of rows to return; all n if there are fewer.
-
-    Returns
-    -------
-    tuple of ndarray
-        Indices and Euclidean distances, each of shape (min(k, n),). Equal distances keep the order of the rows.
-    """
-    distances = np.linalg.norm(vectors - query, axis=1).astype(np.float64)
-    rows = np.argsort(distances, kind="stable")[:k]
-    return rows, distances[rows]

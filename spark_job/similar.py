@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from spark_job import pipeline, runs
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
-from spark_job.neighbours import nearest
 from spark_job.network import MOBILENET_V2, Network
 from spark_job.network.images import check_size, decode, thumbnail
 from spark_job.network.model import CompiledNetwork, extractor
@@ -145,6 +145,28 @@ def _nearest_in_file(table: Table, query: NDArray[np.float32], k: int, name: str
         photos = batch.select(["path", "label"]).take(pa.array(rows)).to_pylist()
         found += [Neighbour(**photo, distance=float(far)) for photo, far in zip(photos, distances, strict=True)]
     return heapq.nsmallest(k, found, key=lambda neighbour: neighbour.distance)
+
+
+def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the rows that are nearest to a query, the nearest first.
+
+    Parameters
+    ----------
+    query
+        Shape (d,).
+    vectors
+        Shape (n, d).
+    k
+        The number of rows to return; all n if there are fewer.
+
+    Returns
+    -------
+    tuple of ndarray
+        Indices and Euclidean distances, each of shape (min(k, n),). Equal distances keep the order of the rows.
+    """
+    distances = np.linalg.norm(vectors - query, axis=1).astype(np.float64)
+    rows = np.argsort(distances, kind="stable")[:k]
+    return rows, distances[rows]
 
 
 def text(found: Found) -> str:

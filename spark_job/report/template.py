@@ -1,12 +1,13 @@
 """The Jinja templates of this package and the filters that they use."""
 
 from functools import cache
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from spark_job.duration import duration
 from spark_job.report.text import moment, setting, share
+
+if TYPE_CHECKING:  # commands that print no page start without it
+    from jinja2 import Environment
 
 
 def render_template(name: str, **content: Any) -> str:
@@ -15,8 +16,10 @@ def render_template(name: str, **content: Any) -> str:
 
 
 @cache
-def environment() -> jinja2.Environment:
+def environment() -> "Environment":
     """Return the Jinja environment; it finds the templates in a folder as well as in a zip."""
+    import jinja2
+
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("spark_job.report", ""),
         autoescape=True,

@@ -1,7 +1,9 @@
-"""The files that commands write for people."""
+"""What commands import before they answer, and the files that they write for people."""
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,13 @@ def test_a_log_on_a_full_disk_hides_no_error(
     monkeypatch.setattr("traceback.print_exc", refuse)
     assert cli.main(["watch", "--output", "x"]) == 1
     assert "No space left on device for temporary files in" in capfd.readouterr().err
+
+
+def test_commands_that_answer_at_once_import_nothing_slow() -> None:
+    code = """
+import sys
+import spark_job.cli, spark_job.findings.listing, spark_job.similar
+print({"faiss", "jinja2", "pandas", "pyspark", "tensorflow"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from spark_job.neighbours import Cells, Nearest, nearest, one_nn_accuracy
+from spark_job.neighbours import Cells, Nearest, one_nn_accuracy
+from spark_job.similar import nearest
 
 
 def test_one_nn_accuracy_is_leave_one_out_accuracy() -> None:
