@@ -19,10 +19,11 @@ from cdk_app.emr_states import minutes
 from cdk_app.jsonata import expression
 from cdk_app.prices import MINIMUM_MINUTES
 from spark_job import runs
+from spark_job.names import ARCHIVE_SUFFIX
 from spark_job.network.images import SUFFIXES
 from spark_job.settings import Engine
 
-_PHOTO_PATTERN = f"({'|'.join(map(re.escape, SUFFIXES))})$"
+_PHOTO_PATTERN = f"({'|'.join(map(re.escape, (*SUFFIXES, ARCHIVE_SUFFIX)))})$"  # an archive counts as a photo here
 _KEYS_PER_LOOK = 100  # a state passes on 256 KiB at most, and a key may have 1,024 bytes
 # The wait between two looks at the job is 1 % of the time so far within these limits, so that the cluster hardly idles
 # after the job, and the longest run stays below the 25,000 events that Step Functions allows.
@@ -113,7 +114,10 @@ class States(Construct):
         retry(self.look_for_photos)
         self.is_there_a_photo = sfn.Choice.jsonata(self, "Is there a photo?", comment="One photo is enough.")
         *suffixes, last = SUFFIXES
-        advice = f"put photos there that end in {', '.join(suffixes)} or {last}, or give another input_prefix."
+        advice = (
+            f"put photos there that end in {', '.join(suffixes)} or {last}, or {ARCHIVE_SUFFIX} files with them, "
+            "or give another input_prefix."
+        )
         place = f"s3://{self._storage.data.bucket_name}/"
         self.no_photos = {
             "error_name": "NoPhotos",

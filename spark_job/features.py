@@ -1,13 +1,12 @@
 """The feature stage: reads every photo of a plan, and writes its features or the reason for its rejection."""
 
-import errno
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +17,15 @@ from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
 from pyspark.sql import SparkSession
 
-from spark_job import tables
+from spark_job import archives, tables
+from spark_job.archives import Member
 from spark_job.network.images import check_size, picture
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.quality import Quality, measure
 from spark_job.plan import Plan, Slice, photos
-from spark_job.rejection import Reason, RejectedPhotoError
+from spark_job.rejection import Reason, RejectedPhotoError, rejection
 from spark_job.storage import open_store
-from spark_job.storage.base import ArchivedError, BadNameError, Store, UnavailableError
+from spark_job.storage.base import Store, UnavailableError
 from spark_job.tables import PartWriter, RejectedPhoto, Table
 
 _CHUNK = 16  # at most half of the photos that are read ahead; otherwise the network waits for reads
@@ -34,18 +34,32 @@ _BYTES_AHEAD = 32 * 2**20
 _TASKS_PER_CORE = 8
 _PHOTOS_PER_TASK = (64, 4_000)
 _EXAMPLES = 50
+_COLUMNS = len(tables.PHOTOS_SCHEMA)
 _NOT_MEASURED = (None,) * len(tables.QUALITY_SCHEMA)
-_OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""Errors that say nothing about the photo that was read, such as too many open files."""
 
 
 class Photo(NamedTuple):
-    """One row of the plan."""
+    """One row of the plan (PLACED_SCHEMA)."""
 
     path: str
     label: str | None
     size: int
     modified: object
+    crc: int | None = None
+    member: Member | None = None
+    refused: RejectedPhotoError | None = None
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Self:
+        """Return the photo of a row."""
+        member, refused = row["member"], row["refused"]
+        return cls(
+            **row
+            | {
+                "member": member and Member(**member),
+                "refused": refused and RejectedPhotoError(Reason(refused["reason"]), refused["detail"]),
+            }
+        )
 
 
 class Read(NamedTuple):
@@ -142,10 +156,10 @@ def photos_per_task(photos: int, cores: int) -> int:
 
 
 def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield a batch of OUTCOMES_SCHEMA for each chunk of photos (PHOTOS_SCHEMA): features, or a reason and details."""
+    """Yield a batch of OUTCOMES_SCHEMA for each chunk of photos (PLACED_SCHEMA): features, or a reason and details."""
     store = open_store(task.source)
     extract, side = extractor(task.model.value), task.model.value.network.side
-    listed = (Photo(*row.values()) for batch in batches for row in batch.to_pylist())
+    listed = (Photo.of_row(row) for batch in batches for row in batch.to_pylist())
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, listed)
         # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
@@ -181,48 +195,85 @@ def _rejections(rows: pa.RecordBatch) -> Rejections:
 def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:
     """Yield each photo with its bytes and the number of repeated reads, in order, while the next photos are read.
 
-    At most two reads per thread and about 32 MiB are in progress or waiting, whatever the sizes of the photos.
+    At most two requests per thread and about 32 MiB are in progress or waiting, whatever the sizes of the photos.
     """
-    waiting: deque[tuple[Photo, Future[Read]]] = deque()
+    waiting: deque[tuple[int, Future[Iterable[Read]]]] = deque()
     ahead = 0
-    for photo in photos:
-        waiting.append((photo, pool.submit(_read, store, photo)))
-        ahead += photo.size
+    for group in together(photos):
+        size = _bytes_of(group)
+        waiting.append((size, pool.submit(_read_group, store, group)))
+        ahead += size
         while waiting and (len(waiting) >= 2 * _READERS or ahead > _BYTES_AHEAD):
-            first, read = waiting.popleft()
-            ahead -= first.size
-            yield read.result()
-    for _, read in waiting:
-        yield read.result()
+            size, reads = waiting.popleft()
+            ahead -= size
+            yield from reads.result()
+    for _, reads in waiting:
+        yield from reads.result()
+
+
+def together(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
+    """Group photos that one request reads: a file, or members of an archive that lie next to each other."""
+    group: list[Photo] = []
+    for photo in photos:
+        if group and not _continues(group, photo):
+            yield group
+            group = []
+        group.append(photo)
+    if group:
+        yield group
+
+
+def _continues(group: list[Photo], photo: Photo) -> bool:
+    first, last = group[0].member, group[-1].member
+    if first is None or last is None or photo.member is None:
+        return False
+    return archives.follows(first, last, photo.member)
+
+
+def _bytes_of(group: list[Photo]) -> int:
+    first, last = group[0].member, group[-1].member
+    return last.end - first.offset if first and last else group[0].size
+
+
+def _read_group(store: Store, group: list[Photo]) -> Iterable[Read]:
+    members = [photo.member for photo in group if photo.member]
+    if not members:
+        return [_read(store, photo) for photo in group]
+    try:
+        part = archives.Part(store, members)
+    except OSError as error:
+        refused = rejection(error)
+        return [Read(photo, refused, _retries(error) if photo is group[0] else 0) for photo in group]
+    return _expanded(part, zip(group, members, strict=True))
+
+
+def _expanded(part: archives.Part, members: Iterable[tuple[Photo, Member]]) -> Iterator[Read]:
+    """Yield the members of a part of an archive one by one, because they may be larger than the part."""
+    retries = part.retries
+    for photo, member in members:
+        try:
+            content: bytes | RejectedPhotoError = part.content(photo.path, member)
+        except RejectedPhotoError as error:
+            content = error.with_traceback(None)  # which would keep the part in memory
+        yield Read(photo, content, retries)
+        retries = 0
 
 
 def _read(store: Store, photo: Photo) -> Read:
+    if photo.refused:
+        return Read(photo, photo.refused)
     try:
         stored = store.read(photo.path, check_size)
     except RejectedPhotoError as error:
         return Read(photo, error)
     except OSError as error:
-        if error.errno in _OF_THE_MACHINE:
-            raise
-        retries = error.retries if isinstance(error, UnavailableError) else 0
-        return Read(photo, RejectedPhotoError(*_rejection(error)), retries)
+        return Read(photo, rejection(error), _retries(error))
     as_read = photo._replace(size=len(stored.data), modified=stored.modified)
     return Read(as_read, stored.data, stored.retries)
 
 
-def _rejection(error: OSError) -> tuple[Reason, str]:
-    match error:
-        case FileNotFoundError():
-            return Reason.MISSING, "it was listed, but it was gone when the job read it"
-        case ArchivedError():
-            return Reason.ARCHIVED, str(error)
-        case PermissionError():
-            return Reason.DENIED, str(error)
-        case UnavailableError(retries=retries):
-            return Reason.UNAVAILABLE, f"the storage did not deliver it in {retries + 1} attempts: {error}"
-        case BadNameError():
-            return Reason.BAD_NAME, str(error)
-    return Reason.UNREADABLE, f"reading failed: {error}"
+def _retries(error: OSError) -> int:
+    return error.retries if isinstance(error, UnavailableError) else 0
 
 
 def _decode(read: Read, side: int) -> Decoded:
@@ -244,9 +295,9 @@ def _batch(decoded: list[Decoded], features: Iterator[NDArray[np.float32]]) -> p
     rows: list[tuple[object, ...]] = []
     for photo, pixels, _ in decoded:
         if isinstance(pixels, RejectedPhotoError):
-            rows.append((*photo, *_NOT_MEASURED, None, str(pixels.reason), pixels.detail))
+            rows.append((*photo[:_COLUMNS], *_NOT_MEASURED, None, str(pixels.reason), pixels.detail))
         else:
-            rows.append((*photo, *pixels.quality, next(features), None, None))
+            rows.append((*photo[:_COLUMNS], *pixels.quality, next(features), None, None))
     columns = zip(*rows, strict=True)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, tables.OUTCOMES_SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=tables.OUTCOMES_SCHEMA)

@@ -32,6 +32,13 @@ def describe(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
 
 
+def describe_left_out(counts: Mapping[str, int]) -> str:
+    """Return the counts of files that were left out, and what to do about tar files."""
+    has_tar = any(kind.startswith((".tar", ".tgz")) for kind in counts)
+    remedy = " (fruits pack copies the photos of tar files to zip files, which a run reads)"
+    return describe(counts) + (remedy if has_tar else "")
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """The compiled network that made the features.

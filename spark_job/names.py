@@ -9,32 +9,60 @@ import pyarrow.compute as pc
 from spark_job.network.images import OTHER_SUFFIXES, SUFFIXES
 from spark_job.tables import PHOTOS_SCHEMA
 
-_PHOTO = f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
-_OTHER = f"(?i)(?P<ending>{'|'.join(map(re.escape, OTHER_SUFFIXES))})$"
+ARCHIVE_SUFFIX = ".zip"
+"""The ending of an archive's name, in lower case. Paths of its photos begin with its path: ``a.zip/Apple/1.jpg``."""
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""The endings of archives that have no directory, so that a run does not read them."""
+
+
+def _ending(*suffixes: str) -> str:
+    return f"(?i)(?P<ending>{'|'.join(map(re.escape, suffixes))})$"
+
+
+NOT_READ = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES)
+NOT_READ_IN_ARCHIVE = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES, ARCHIVE_SUFFIX)
+"""Names of files that are counted, because somebody may expect that a run reads them."""
+
+_PHOTO = _ending(*SUFFIXES)
+_ARCHIVE = _ending(ARCHIVE_SUFFIX)
+_OTHER = _ending(*OTHER_SUFFIXES)
 _HIDDEN = r"(?i)(^|/)(\.+[^./]|__MACOSX/|@eaDir/|#recycle/|\$RECYCLE\.BIN/)"
 """Names that begin with a dot, and folders in which Macs, NAS and Windows keep files for themselves."""
 
 HIDDEN = "hidden"
 """The key of hidden photos in the counts of what was left out; the other keys are endings."""
 
-_LABEL = r"(?s)(?:^|/)(?P<label>[^/]+)/[^/]*$"
+_LABEL = r"(?s)(?:^|/)(?P<label>[^/]+?)(?i:\.zip)?/[^/]*$"
 
 
 def photos(listed: pa.RecordBatch) -> pa.RecordBatch:
     """Return the photos of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
+    return labelled(_chosen(listed, _PHOTO))
+
+
+def labelled(files: pa.RecordBatch) -> pa.RecordBatch:
+    """Return files with a second column: their labels."""
+    labels = pc.struct_field(pc.extract_regex(files.column("path"), _LABEL), "label")
+    return files.add_column(1, PHOTOS_SCHEMA.field("label"), labels)
+
+
+def archives(listed: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the archives of a listing."""
+    return _chosen(listed, _ARCHIVE)
+
+
+def _chosen(listed: pa.RecordBatch, pattern: str) -> pa.RecordBatch:
     path = listed.column("path")
-    is_hidden = pc.match_substring_regex(path, _HIDDEN)
-    chosen = listed.filter(pc.and_not(pc.match_substring_regex(path, _PHOTO), is_hidden))
-    labels = pc.struct_field(pc.extract_regex(chosen.column("path"), _LABEL), "label")
-    return pa.record_batch([chosen.column(0), labels, chosen.column(1), chosen.column(2)], schema=PHOTOS_SCHEMA)
+    return listed.filter(pc.and_not(pc.match_substring_regex(path, pattern), pc.match_substring_regex(path, _HIDDEN)))
 
 
-def count_left_out(listed: pa.RecordBatch) -> "Counter[str]":
-    """Return the number of hidden photos of a listing, and of photos that the job does not read, by ending."""
+def count_left_out(listed: pa.RecordBatch, other: str = _OTHER) -> "Counter[str]":
+    """Return the number of hidden photos of a listing, and of files that are not read, by ending."""
     path = listed.column("path")
     is_hidden = pc.match_substring_regex(path, _HIDDEN)
     hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _PHOTO), is_hidden)).as_py() or 0
-    others = pc.struct_field(pc.extract_regex(path.filter(pc.invert(is_hidden)), _OTHER), "ending")
+    others = pc.struct_field(pc.extract_regex(path.filter(pc.invert(is_hidden)), other), "ending")
     endings = Counter(pc.utf8_lower(others).drop_null().to_pylist())
     return endings + Counter({HIDDEN: hidden})  # without endings that do not occur
 
@@ -45,5 +73,10 @@ def is_photo(path: str) -> bool:
 
 
 def label_of(path: str) -> str | None:
-    """Return the name of the folder that holds a photo, or None if there is no folder or it has no name."""
-    return path.split("/")[-2] or None if "/" in path else None
+    """Return the name of the folder that holds a photo, or None if there is no folder or it has no name.
+
+    An archive counts as a folder, without its ending.
+    """
+    folder = path.split("/")[-2] if "/" in path else ""
+    stem = folder[: -len(ARCHIVE_SUFFIX)] if folder.lower().endswith(ARCHIVE_SUFFIX) else ""
+    return stem or folder or None

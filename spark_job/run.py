@@ -10,6 +10,7 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from spark_job import __version__, features, pca, pipeline, plan, reuse, runs, sample, session
+from spark_job.archives import Photos
 from spark_job.errors import RunError
 from spark_job.features import FeatureTask, Rejections
 from spark_job.findings.kinds import typical_distance
@@ -18,7 +19,7 @@ from spark_job.findings.stage import Found, judge
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.moments import FittedPca, check_count
 from spark_job.network import MOBILENET_V2, Network, weights
-from spark_job.plan import Plan
+from spark_job.plan import ListedFile, Plan
 from spark_job.progress import Stages
 from spark_job.report import page
 from spark_job.report.cases import Chapter, chapters
@@ -57,9 +58,9 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         If too many photos were rejected, or if the counts do not account for every photo.
     """
     started = datetime.now(UTC)
-    source, output = open_store(settings.input), open_store(settings.output)
+    output = open_store(settings.output)
     folder = RunFolder(output, settings.run_id)
-    plan.check(source)
+    source, archive = plan.open_input(settings.input)
     with stages.stage("model"):
         model = weights.load(settings.weights, settings.engine, network)
     with stages.stage("spark"):
@@ -68,7 +69,7 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     with folder.failure_left(), stages.written(folder.write_progress):
         with stages.stage("plan"):
             files = [] if settings.recompute else runs.reusable(output, model.digest, stages.say)
-            todo = _plan(spark, source, folder, files, stages)
+            todo = _plan(spark, source, archive, folder, files, stages)
             check_count(settings.components, todo.found, network.feature_count)
         task = FeatureTask.prepare(spark, source.uri, model)
         with stages.stage("features", todo.to_compute, lambda: task.done.value):
@@ -100,12 +101,19 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         return manifest
 
 
-def _plan(spark: SparkSession, source: Store, folder: RunFolder, files: list[EarlierFile], stages: Stages) -> Plan:
+def _plan(  # noqa: PLR0913, PLR0917 - an input, an output, and what to say
+    spark: SparkSession,
+    source: Store,
+    archive: ListedFile | None,
+    folder: RunFolder,
+    files: list[EarlierFile],
+    stages: Stages,
+) -> Plan:
     """List the photos and find those that earlier runs have computed. Say which files of earlier runs are damaged."""
     if not files:
-        return plan.make(spark, source, None, folder.table(runs.PLAN))
+        return plan.make(spark, source, None, folder.table(runs.PLAN), archive)
     earlier = reuse.find(spark, folder.output.uri, files)
-    made = plan.make(spark, source, earlier.photos, folder.table(runs.PLAN))
+    made = plan.make(spark, source, earlier.photos, folder.table(runs.PLAN), archive)
     for (run_id, name), error in sorted(earlier.damaged.value.items()):
         file = f"{RunFolder(folder.output, run_id).uri}/{runs.FEATURES}/{name}"
         stages.say(f"The photos in {file} are computed again, because it cannot be read ({error}).")
@@ -178,9 +186,8 @@ def _reduce(context: SparkContext, source: Store, folder: RunFolder, settings: S
         found = judge(context, photos, neighbours, census.labels, typical, folder.table(runs.FINDINGS))
     with stages.stage("report"):
         drawn = sample.draw(context, table, census, fitted)
-        return _Reduced(
-            fitted, drawn, drawn.points(source), census, found, chapters(found.in_order, found.cases, source)
-        )
+        shown = Photos(source)
+        return _Reduced(fitted, drawn, drawn.points(shown), census, found, chapters(found.in_order, found.cases, shown))
 
 
 def _count(context: SparkContext, table: Table) -> Census:

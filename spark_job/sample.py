@@ -12,12 +12,12 @@ from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 
 from spark_job import reuse, tables
+from spark_job.archives import Photos
 from spark_job.moments import FittedPca
 from spark_job.neighbours import one_nn_accuracy
 from spark_job.network.images import thumbnail
 from spark_job.rejection import RejectedPhotoError
 from spark_job.report.map import Point
-from spark_job.storage.base import Store
 from spark_job.tables import Table, matrix
 
 _ROWS = 2_000
@@ -45,10 +45,12 @@ class Sample:
         """The 1-NN accuracy of labels after PCA."""
         return one_nn_accuracy(self.projected, self.labels)
 
-    def points(self, source: Store) -> list[Point]:
+    def points(self, source: Photos) -> list[Point]:
         """Return the sample on the first two components. Up to 60 points have thumbnails, spread over the labels."""
         chosen = self._one_per_label_first()[:_THUMBNAILS]
-        pictures = {index: _thumbnail(source, self.paths[index]) for index in chosen}
+        pictures = {
+            index: _thumbnail(source, self.paths[index]) for index in sorted(chosen, key=self.paths.__getitem__)
+        }
         plane = np.pad(self.projected, ((0, 0), (0, 1)))[:, :2]
         return [
             Point(path, label, float(x), float(y), pictures.get(index))
@@ -134,7 +136,7 @@ def _hashes(paths: pa.Array) -> NDArray[np.uint64]:
     )
 
 
-def _thumbnail(source: Store, path: str) -> bytes | None:
+def _thumbnail(source: Photos, path: str) -> bytes | None:
     try:
         return thumbnail(source.read(path).data)
     except (OSError, RejectedPhotoError):  # the photo is gone; the report works without its thumbnail

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_job import pipeline, runs
+from spark_job import archives, pipeline, runs
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
 from spark_job.network import MOBILENET_V2, Network
@@ -109,8 +109,8 @@ def decode_photo(photo: str, side: int) -> NDArray[np.uint8]:
 
 
 def _read(photo: str) -> bytes:
-    folder, slash, name = photo.rpartition("/")
-    return open_store(folder or slash or ".").read(name, check_size).data
+    start = archives.start_of_path(photo)
+    return archives.Photos(open_store(photo[:start] or ".")).read(photo[start:], check_size).data
 
 
 def _load_model(weights: str | None, network: Network, manifest: Manifest) -> CompiledNetwork:

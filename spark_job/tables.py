@@ -29,13 +29,27 @@ if TYPE_CHECKING:  # `similar` reads tables without Spark
 
 _PHOTO = [LISTING_SCHEMA.field("path"), pa.field("label", pa.string())]
 _REJECTION = [pa.field("reason", pa.string()), pa.field("detail", pa.string())]
-PHOTOS_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), LISTING_SCHEMA.field("modified")])
-"""A photo: path relative to the input, name of its folder, size in bytes, time of the last modification."""
+PHOTOS_SCHEMA = pa.schema(
+    [*_PHOTO, LISTING_SCHEMA.field("size"), LISTING_SCHEMA.field("modified"), ("crc", pa.int64())]
+)
+"""A photo: path relative to the input, name of its folder, size in bytes, and what tells that it is still the same.
+
+That is the time of the last modification of a file, and the CRC-32 of a photo in an archive; the other one is null.
+"""
+
+_MEMBER = pa.struct(
+    [
+        *(("archive", pa.string()), ("version", pa.string()), ("offset", pa.int64()), ("end", pa.int64())),
+        *(("compressed", pa.int64()), ("method", pa.int32()), ("size", pa.int64()), ("crc", pa.int64())),
+    ]
+)
+PLACED_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("member", _MEMBER), ("refused", pa.struct(_REJECTION))])
+"""A photo, where it is if it is in an archive, and the reason if it is already known that it cannot be used."""
 
 SOURCE_SCHEMA = pa.schema([("run_id", pa.string()), ("file", pa.string()), ("row", pa.int64())])
 """Where an earlier run has the features of a photo: the run, its file, and the number of the row in it."""
 
-PLAN_SCHEMA = pa.schema([*PHOTOS_SCHEMA, *SOURCE_SCHEMA])
+PLAN_SCHEMA = pa.schema([*PLACED_SCHEMA, *SOURCE_SCHEMA])
 """A photo, and the source of its features; null if they are computed."""
 
 QUALITY_SCHEMA = pa.schema(
@@ -54,7 +68,7 @@ QUALITY_SCHEMA = pa.schema(
 """What is measured while a photo is decoded: digests of its bytes and pixels, its size in pixels, and its quality."""
 
 FEATURES_SCHEMA = pa.schema([*PHOTOS_SCHEMA, *QUALITY_SCHEMA, ("features", pa.list_(pa.float32()))])
-FEATURES_SCHEMA_VERSION = 3
+FEATURES_SCHEMA_VERSION = 4
 """Increment this whenever a column of FEATURES_SCHEMA or its meaning changes: a run reuses only rows of its version."""
 
 OUTCOMES_SCHEMA = pa.schema([*FEATURES_SCHEMA, *_REJECTION])
@@ -91,6 +105,8 @@ _BYTES_PER_READ = 2**16
 _ROWS_PER_FILE = 4_000
 _DICTIONARY_COLUMNS = [
     "label",
+    "member.archive",
+    "member.version",
     "reason",
     "run_id",
     "file",

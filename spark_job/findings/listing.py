@@ -16,6 +16,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from spark_job import runs, tables
+from spark_job.archives import Photos
 from spark_job.errors import UserError
 from spark_job.findings import Kind
 from spark_job.findings.kinds import Finding
@@ -138,7 +139,7 @@ def page(listed: Listed) -> str:
     return render_template(
         "findings.html.j2",
         manifest=listed.run,
-        chapters=chapters(counts, cases, open_store(listed.run.input)),
+        chapters=chapters(counts, cases, Photos(open_store(listed.run.input))),
         meaningless=MEANINGLESS,
     )
 

@@ -16,7 +16,7 @@ from spark_job.storage.base import LISTING_SCHEMA, Store
 
 READERS = 64  # S3 takes 30 to 100 ms for a photo
 _BYTES_AHEAD = 2**25
-_ARCHIVE = f"(?i)({'|'.join(suffix.replace('.', '[.]') for suffix in (*tars.SUFFIXES, '.zip'))})$"
+_ARCHIVE = f"(?i)({'|'.join(suffix.replace('.', '[.]') for suffix in (*names.TAR_SUFFIXES, '.zip'))})$"
 
 TOO_LARGE = f"it has more than {MAX_BYTES:,} bytes"
 

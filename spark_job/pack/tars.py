@@ -8,15 +8,13 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple, Self
 
-from spark_job.names import is_photo
+from spark_job.names import TAR_SUFFIXES, is_photo
 from spark_job.network.limits import MAX_BYTES
-
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 _LABELS = ("cls", "json")
 _LABEL_KEYS = ("label", "cls")
 _LARGEST_LABEL = 2**20
-_SUFFIX = re.compile(f"(?i)({'|'.join(map(re.escape, SUFFIXES))})$")
+_SUFFIX = re.compile(f"(?i)({'|'.join(map(re.escape, TAR_SUFFIXES))})$")
 
 
 class TarPhoto(NamedTuple):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from spark_job.archives import Photos
 from spark_job.findings import MEANINGS, Kind
 from spark_job.findings.kinds import Finding
 from spark_job.network.images import thumbnail
 from spark_job.rejection import RejectedPhotoError
-from spark_job.storage.base import Store
 
 _READERS = 16
 MEANINGLESS = (Kind.WRONG_LABEL, Kind.OUTLIER)
@@ -47,13 +47,13 @@ class Chapter:
         return MEANINGS[self.kind]
 
 
-def pictures(source: Store, paths: Sequence[str], side: int = 64) -> dict[str, Picture]:
+def pictures(source: Photos, paths: Sequence[str], side: int = 64) -> dict[str, Picture]:
     """Return photos by their path, small enough for a page."""
     with ThreadPoolExecutor(_READERS) as pool:
         return dict(zip(paths, pool.map(lambda path: Picture(path, _data_uri(source, path, side)), paths), strict=True))
 
 
-def chapters(counts: dict[str, int], findings: Sequence[Finding], source: Store) -> list[Chapter]:
+def chapters(counts: dict[str, int], findings: Sequence[Finding], source: Photos) -> list[Chapter]:
     """Return the findings by kind, with their photos. Kinds without findings are left out."""
     shown = pictures(source, sorted({path for finding in findings for path in _paths(finding)}))
     return [Chapter(kind, counts[kind], _cases(kind, findings, shown)) for kind in Kind if counts.get(kind)]
@@ -71,7 +71,7 @@ def _paths(finding: Finding) -> list[str]:
     return [finding.path, *finding.compare]
 
 
-def _data_uri(source: Store, path: str, side: int) -> str | None:
+def _data_uri(source: Photos, path: str, side: int) -> str | None:
     try:
         return "data:image/jpeg;base64," + base64.b64encode(thumbnail(source.read(path).data, side)).decode()
     except (OSError, RejectedPhotoError):

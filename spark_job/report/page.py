@@ -6,7 +6,7 @@ Python computes where things go; the template ``report.html.j2`` draws them.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from spark_job.manifest import Manifest, describe
+from spark_job.manifest import Manifest, describe_left_out
 from spark_job.report.cases import MEANINGLESS, Chapter
 from spark_job.report.drawing import bars, stages
 from spark_job.report.map import Point, photo_map
@@ -57,7 +57,7 @@ def render(
         stages=stages(manifest.seconds),
         reasons=bars(manifest.rejected),
         rejected=rejected,
-        left_out=describe(manifest.left_out),
+        left_out=describe_left_out(manifest.left_out),
         chapters=chapters,
         meaningless=MEANINGLESS,
         chance=accuracy_by_chance(photos),

@@ -1,7 +1,7 @@
 """The summary that a run prints on the terminal."""
 
 from spark_job.duration import duration
-from spark_job.manifest import Manifest, describe
+from spark_job.manifest import Manifest, describe, describe_left_out
 from spark_job.runs import REPORT, RUNS
 
 
@@ -22,7 +22,7 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     if manifest.rejected:
         lines["rejected"] = describe(manifest.rejected)
     if manifest.left_out:
-        lines["left out"] = describe(manifest.left_out)
+        lines["left out"] = describe_left_out(manifest.left_out)
     if manifest.retries:
         lines["retries"] = f"{manifest.retries:,} reads were repeated"
     if found := {kind: count for kind, count in manifest.findings.items() if count}:

@@ -95,7 +95,7 @@ class LocalStore:
             if version not in (None, found):
                 raise FileExistsError(f"{path} has changed")
             file.seek(start)
-            return Stored(file.read(stop - start), _time(status), found)
+            return Stored(file.read(stop - start), _time(status), found, size=status.st_size)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[tuple[IO[bytes], os.stat_result]]:

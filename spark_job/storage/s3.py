@@ -144,7 +144,8 @@ class S3Store:
         def get() -> Stored:
             answer = obstore.get(self._store, path, options=options)
             meta = answer.meta
-            return Stored(answer.bytes().to_bytes(), meta["last_modified"].replace(microsecond=0), meta["e_tag"])
+            modified = meta["last_modified"].replace(microsecond=0)
+            return Stored(answer.bytes().to_bytes(), modified, meta["e_tag"], size=meta["size"])
 
         stored, retries = self._with_retries(path, "s3:GetObject", get)
         return dataclasses.replace(stored, retries=retries)

@@ -4,6 +4,8 @@ import dataclasses
 import io
 import os
 import shutil
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,13 @@ from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.network.model import CompiledNetwork
 from spark_job.progress import Stages
+from spark_job.report.summary import summary
 from spark_job.run import run
 from spark_job.runs import RunFolder
 from spark_job.settings import Settings
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
+from tests.hostile_archives import written
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,19 @@ class Job:
         """Make a photo of noise."""
         file = self.photos / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(file)
+        file.write_bytes(_noise(seed, "PNG" if name.endswith(".png") else "JPEG"))
 
     def manifest(self, run_id: str) -> Manifest:
         return Manifest.from_json((self.results / "runs" / run_id / "manifest.json").read_text())
 
     def table(self, run_id: str, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.results / "runs" / run_id / name).set_index("path").sort_index()
+
+
+def _noise(seed: int, kind: str = "JPEG") -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(out, kind)
+    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +222,34 @@ def test_photos_are_read_from_a_bucket(history: Job, job: Job, s3: str) -> None:
     first = job.run("bucket", input=f"{s3}/in", recompute=True)
     assert (first.counts.computed, set(first.labels)) == (12, {"Apple", "Kiwi", "Pear"})
     assert job.run("again", input=f"{s3}/in").reused == {"bucket": 12}
+
+
+def test_an_archive_that_is_written_again_computes_only_its_new_photo(
+    spark: SparkSession,  # noqa: ARG001 - starts Spark
+    model_file: str,
+    tmp_path: Path,
+) -> None:
+    job = Job(tmp_path, model_file)
+    photos = {f"Training/{'Apple' if number % 2 else 'Pear'}/{number}.jpg": _noise(number) for number in range(12)}
+    job.photos.mkdir()
+    (job.photos / "fruits.zip").write_bytes(written(photos | {"Kiwi/half.jpg": _noise(0)[:700]}))
+    (job.photos / "cut.zip").write_bytes(written(photos)[:-100])
+    (job.photos / "shard.tar").touch()
+    job.draw("Kiwi/loose.png", seed=99)
+    first = job.run("first")
+    assert (first.counts.found, first.counts.computed, first.labels) == (15, 13, {"Apple": 6, "Kiwi": 1, "Pear": 6})
+    assert (first.rejected, first.left_out) == ({"damaged": 1, "truncated": 1}, {".tar": 1})
+    assert set(job.table("first", "rejected").index) == {"cut.zip", "fruits.zip/Kiwi/half.jpg"}
+    assert "fruits pack" in summary(first)
+    report = (job.results / "runs" / "first" / "report.html").read_text()
+    assert report.count("data:image/jpeg") >= 13
+
+    (job.photos / "fruits.zip").write_bytes(written(photos | {"Kiwi/new.jpg": _noise(98)}, zipfile.ZIP_DEFLATED))
+    second = job.run("second", input=str(job.photos / "fruits.zip"))
+    assert (second.counts.found, second.counts.computed, second.reused) == (13, 1, {"first": 12})
+    assert second.input == str(job.photos)
+    one, other = (
+        job.table(run_id, "features").loc["fruits.zip/Training/Apple/1.jpg"] for run_id in ("first", "second")
+    )
+    np.testing.assert_array_equal(one["features"], other["features"])
+    assert one["crc"] == other["crc"] == zlib.crc32(photos["Training/Apple/1.jpg"])

@@ -3,18 +3,21 @@
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from spark_job.features import Photo, _read
+from spark_job import plan
+from spark_job.features import Photo, _read, read_ahead
 from spark_job.network.limits import MAX_BYTES
 from spark_job.rejection import Reason, RejectedPhotoError
 from spark_job.storage.base import UnavailableError
 from spark_job.storage.local import LocalStore
 from spark_job.storage.ranges import KeyRange
 from spark_job.storage.s3 import S3Store
+from tests.hostile_archives import written
 from tests.s3_stand_in import Fault, Object, StandIn, environment
 
 TRANSIENT = [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.RESET, Fault.CUT, Fault.SHORT, Fault.STUCK, Fault.SILENT]
@@ -186,3 +189,44 @@ def test_many_small_folders_take_fewer_requests_than_folders(bucket: tuple[Stand
     parts = photos.parts(32)
     assert sum(len(_paths(photos, part)) for part in parts) == 20_000
     assert s3.requests["photos"] < 1_000 / 2
+
+
+def _members(store: S3Store) -> list[Photo]:
+    listed = [row for page in store.listing(None) for row in page.to_pylist()]
+    return [Photo.of_row(row) for page, _ in plan.in_archives(store, iter(listed)) for row in page.to_pylist()]
+
+
+def _outcomes(store: S3Store, photos: list[Photo]) -> dict[str, bytes | str]:
+    with ThreadPoolExecutor(4) as pool:
+        reads = list(read_ahead(pool, store, iter(photos)))
+    return {
+        read.photo.path: read.content if isinstance(read.content, bytes) else str(read.content.reason) for read in reads
+    }
+
+
+def test_an_archive_takes_two_requests_and_is_tried_again(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    files = {f"a/{number}.jpg": DATA[: 3 * number + 1] for number in range(1_000)}
+    s3.put("photos/x.zip", written(files))
+    s3.faults["photos/x.zip"] = [Fault.SLOW_DOWN]
+    members = _members(photos)
+    assert s3.requests["photos/x.zip"] == 2
+    s3.faults["photos/x.zip"] = [Fault.RESET]
+    assert _outcomes(photos, members) == {f"x.zip/{name}": data for name, data in files.items()}
+    assert s3.requests["photos/x.zip"] == 4
+
+
+def test_an_archive_that_is_replaced_is_noticed_and_nothing_else_is_lost(bucket: tuple[StandIn, S3Store]) -> None:
+    s3, photos = bucket
+    s3.put("photos/x.zip", written({"a/1.jpg": b"1", "a/2.jpg": b"2"}))
+    s3.put("photos/y.zip", written({"a/1.jpg": b"3"}))
+    s3.put("photos/z.zip", written({"a/1.jpg": b"4"}))
+    members = _members(photos)
+    s3.put("photos/x.zip", written({"a/1.jpg": b"5", "a/2.jpg": b"6"}))
+    s3.faults["photos/z.zip"] = [Fault.LOST]
+    assert _outcomes(photos, members) == {
+        "x.zip/a/1.jpg": "changed",
+        "x.zip/a/2.jpg": "changed",
+        "y.zip/a/1.jpg": b"3",
+        "z.zip/a/1.jpg": "missing",
+    }
