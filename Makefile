@@ -12,7 +12,7 @@ LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-
 UNUSED_litert := flatbuffers ml-dtypes protobuf tqdm pygments markdown-it-py mdurl
 UNUSED_tensorflow := libclang setuptools wheel
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint lock clean
+.PHONY: help demo test test-all bench bench-peers lint lock clean
 
 help: ## Show this list
 	@while read -r target rest; do case "$$target" in [a-z]*:) case "$$rest" in *"## "*) \
@@ -32,6 +32,14 @@ test-all: .venv/.developer node_modules/.package-lock.json ## Run the slow tests
 
 bench: .venv/.developer ## Run the benchmarks, about an hour on two cores, and print a table (BENCH='features pca' selects two)
 	@$(RUN) benchmarks $(BENCH)
+
+bench-peers: .venv/.developer .cache/peers/.installed ## Compare with Daft and Ray Data, hours on two cores (PEERS='--images 5000 --where local')
+	@$(RUN) benchmarks.peers $(PEERS)
+
+.cache/peers/.installed: benchmarks/peers/requirements.txt $(UV)
+	@$(UV) venv --quiet --clear --python .venv/bin/python .cache/peers
+	@$(UV) pip install --quiet --python .cache/peers/bin/python --requirement $<
+	@touch $@
 
 lint: .venv/.developer ## Check and format the code
 	@.venv/bin/ruff check --fix

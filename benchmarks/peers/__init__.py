@@ -1,0 +1,1 @@
+"""The same work with other tools, which are installed apart (``make bench-peers``)."""
