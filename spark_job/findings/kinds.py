@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spark_job.findings import Kind
 from spark_job.findings.copies import groups
+from spark_job.pack import SHARD_NAME
 
 ALIKE = 0.984
 """The correlation of miniatures from which photos are near duplicates."""
@@ -175,8 +176,11 @@ def _strength(copy: Copy) -> tuple[bool, float]:
 
 
 def _part(path: str) -> str:
-    """Return the folder that holds the folders of labels, such as ``Training``; empty if there is none."""
-    return path.rpartition("/")[0].rpartition("/")[0]
+    """Return the folder that holds the folders of labels, such as ``Training``; empty if there is none.
+
+    Shards of ``fruits pack`` are no such folders: the photos of one folder may be in several.
+    """
+    return "/".join(folder for folder in path.split("/")[:-2] if not SHARD_NAME.fullmatch(folder))
 
 
 def _detail(copy: Copy) -> str:

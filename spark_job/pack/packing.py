@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from spark_job.errors import UserError
 from spark_job.manifest import describe
+from spark_job.names import ARCHIVE_SUFFIX
 from spark_job.pack import tars
-from spark_job.pack.shards import SUFFIX, Shard, directories, names, open_shard
+from spark_job.pack.shards import Shard, directories, names, open_shard
 from spark_job.pack.source import READERS, TOO_LARGE, Content, Source, find, listing, read_ahead
 from spark_job.progress import Stages
 from spark_job.storage.base import LISTING_SCHEMA, Store
@@ -204,7 +205,7 @@ def _shards(output: Store) -> pa.Table:
     found = LISTING_SCHEMA.empty_table()
     with suppress(FileNotFoundError):  # the first shard makes the folder
         found = pa.Table.from_batches(listing(output), LISTING_SCHEMA).sort_by("path")
-    return found.filter(pc.ends_with(found["path"], SUFFIX))
+    return found.filter(pc.ends_with(found["path"], ARCHIVE_SUFFIX))
 
 
 def pack(source: Store | None, output: Store, size: int, without: Collection[str], stages: Stages) -> Packed:

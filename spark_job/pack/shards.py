@@ -1,7 +1,6 @@
 """Shards: zip files whose bytes depend only on the names and the contents of their photos."""
 
 import io
-import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -12,10 +11,11 @@ from typing import Self
 import pyarrow as pa
 
 from spark_job.errors import RunError, UserError
+from spark_job.names import ARCHIVE_SUFFIX
+from spark_job.pack import SHARD_NAME
 from spark_job.storage.base import Store
 from spark_job.storage.file import open_file
 
-SUFFIX = ".zip"
 MEMBERS_SCHEMA = pa.schema(
     [
         *(("path", pa.string()), ("size", pa.int64()), ("crc", pa.int64())),
@@ -24,7 +24,6 @@ MEMBERS_SCHEMA = pa.schema(
 )
 """What shards hold: path, size and CRC-32 of each member, the path of its shard, and when the shard was written."""
 
-_NAME = re.compile(r"photos-(\d{5,})\.zip")
 _DATE = (1980, 1, 1, 0, 0, 0)  # zip knows no earlier one
 _UNIX = 3
 _PLAIN_FILE = 0o100644 << 16
@@ -100,9 +99,9 @@ def _size(path: str, data: bytes) -> int:
 
 def names(taken: Iterable[str]) -> Iterator[str]:
     """Yield names of new shards, numbered from the last of those that are taken."""
-    number = max((int(found[1]) + 1 for name in taken if (found := _NAME.fullmatch(name))), default=0)
+    number = max((int(found[1]) + 1 for name in taken if (found := SHARD_NAME.fullmatch(name))), default=0)
     while True:
-        yield f"photos-{number:05d}{SUFFIX}"
+        yield f"photos-{number:05d}{ARCHIVE_SUFFIX}"
         number += 1
 
 

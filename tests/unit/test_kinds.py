@@ -88,6 +88,13 @@ def test_copies_become_groups_and_leaks() -> None:
     assert "the other's label is Pear" in next(one.detail for one in found if one.path == "Test/Apple/c.jpg")
 
 
+def test_copies_in_two_shards_are_no_leak() -> None:
+    first, second = "photos-00000.zip/Training/Pear/a.jpg", "photos-00001.zip/Training/Pear/b.jpg"
+    assert {one.kind for one in of_groups([Copy(first, "Pear", second, "Pear", 1.0, "bytes")])} == {Kind.DUPLICATE}
+    leak = second.replace("Training", "Test")
+    assert Kind.LEAK in {one.kind for one in of_groups([Copy(first, "Pear", leak, "Pear", 1.0, "bytes")])}
+
+
 def test_one_case_per_group_is_shown() -> None:
     pairs = [Copy(f"{number}", None, "0", None, 1.0, "bytes") for number in range(1, 500)]
     found = of_groups(pairs)
