@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -335,10 +336,14 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _execute(settings: Settings, console: Console, *, as_json: bool = False) -> None:
-    from spark_job.report.summary import summary
-    from spark_job.run import run
+    from spark_job import session
 
-    manifest = run(settings, Stages(console))
+    with ThreadPoolExecutor(1) as pool:
+        spark = pool.submit(session.start)  # Java starts while Python imports the rest and loads the model
+        from spark_job.report.summary import summary
+        from spark_job.run import run
+
+        manifest = run(settings, Stages(console), start=spark.result)
     _print(manifest.to_json().rstrip() if as_json else summary(manifest))
 
 

@@ -48,8 +48,8 @@ def listen() -> None:
 
 
 def handle_signals_again() -> None:
-    """Take Ctrl-C back from Spark's client, which sets a handler of its own when it starts."""
-    if signal.getsignal(signal.SIGTERM) is _ignore:
+    """Take Ctrl-C back from Spark's client, which sets a handler of its own when it starts in the main thread."""
+    if signal.getsignal(signal.SIGTERM) is _ignore and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _ignore)
 
 

@@ -1,6 +1,7 @@
 """One run, from start to end."""
 
 import platform
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -38,7 +39,12 @@ _LIBRARIES = (
 )
 
 
-def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> Manifest:
+def run(
+    settings: Settings,
+    stages: Stages,
+    network: Network = MOBILENET_V2,
+    start: Callable[[], SparkSession] = session.start,
+) -> Manifest:
     """Compute the features of every photo of the input, reduce them with PCA, and publish both.
 
     Parameters
@@ -49,6 +55,8 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
         Times the stages, and shows their progress.
     network
         The network that computes the features.
+    start
+        Returns the Spark session.
 
     Raises
     ------
@@ -64,7 +72,7 @@ def run(settings: Settings, stages: Stages, network: Network = MOBILENET_V2) -> 
     with stages.stage("model"):
         model = weights.load(settings.weights, settings.engine, network)
     with stages.stage("spark"):
-        spark = session.start()
+        spark = start()
     folder.claim(_iso(started), model.digest)
     with folder.failure_left(), stages.written(folder.write_progress):
         with stages.stage("plan"):

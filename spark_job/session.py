@@ -43,11 +43,11 @@ def start() -> SparkSession:
     conf.set("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "false")
     conf.set("spark.executorEnv.OMP_NUM_THREADS", "1")  # a task has one core, but numpy would start a thread per core
     # Only spark-submit sets this variable: `fruits` ignores that of the shell (see isolation.py).
-    if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None:
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkContext._active_spark_context is None:
         _start_on_laptop(conf.setAll([*_prepare_laptop().items()]))
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     interruption.handle_signals_again()
-    # This job only starts Python's daemon, while Spark SQL starts. Each takes a second of one core.
+    # This job only starts Python's daemon, which takes a second of one core.
     spark.sparkContext.parallelize([0], 1).map(abs)._jrdd.countAsync()
     return spark
 
