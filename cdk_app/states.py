@@ -19,11 +19,16 @@ from cdk_app.emr_states import minutes
 from cdk_app.jsonata import expression
 from cdk_app.prices import MINIMUM_MINUTES
 from spark_job import runs
-from spark_job.names import ARCHIVE_SUFFIX
+from spark_job.names import ARCHIVE_SUFFIX, HIDDEN_PATH
 from spark_job.network.images import SUFFIXES
 from spark_job.settings import Engine
 
-_PHOTO_PATTERN = f"({'|'.join(map(re.escape, (*SUFFIXES, ARCHIVE_SUFFIX)))})$"  # an archive counts as a photo here
+# JSONata: whether the job takes the object for a photo or for an archive of photos, as `spark_job.names` does.
+_HIDDEN = HIDDEN_PATH.replace("/", r"\/")
+_IS_PHOTO = (
+    f"$contains(Key, /({'|'.join(map(re.escape, (*SUFFIXES, ARCHIVE_SUFFIX)))})$/i) and "
+    f"$not($contains($substringAfter(Key, $prefix), /{_HIDDEN}/i))"
+)
 _KEYS_PER_LOOK = 100  # a state passes on 256 KiB at most, and a key may have 1,024 bytes
 # The wait between two looks at the job is 1 % of the time so far within these limits, so that the cluster hardly idles
 # after the job, and the longest run stays below the 25,000 events that Step Functions allows.
@@ -104,7 +109,7 @@ class States(Construct):
                 "StartAfter": "{% $last_seen %}",
             },
             assign={
-                "photos": f"{{% $count($states.result.Contents[$contains(Key, /{_PHOTO_PATTERN}/i)]) %}}",
+                "photos": f"{{% $count($states.result.Contents[{_IS_PHOTO}]) %}}",
                 # S3 may return a page without objects that is not the last one.
                 "has_more": "{% $states.result.IsTruncated %}",
                 "last_seen": "{% [$last_seen, $states.result.Contents.Key][-1] %}",

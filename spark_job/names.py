@@ -27,8 +27,11 @@ NOT_READ_IN_ARCHIVE = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES, ARCHIVE_SUFFIX)
 _PHOTO = _ending(*SUFFIXES)
 _ARCHIVE = _ending(ARCHIVE_SUFFIX)
 _OTHER = _ending(*OTHER_SUFFIXES)
-_HIDDEN = r"(?i)(^|/)(\.+[^./]|__MACOSX/|@eaDir/|#recycle/|\$RECYCLE\.BIN/)"
-"""Names that begin with a dot, and folders in which Macs, NAS and Windows keep files for themselves."""
+HIDDEN_PATH = (
+    r"(^|/)(\.+[^./]|__MACOSX/|@(eaDir|Recycle)/|#(recycle|snapshot)/|\$RECYCLE\.BIN/|System Volume Information/)"
+)
+"""Names that begin with a dot, and folders in which Macs, NAS and Windows keep files for themselves; in any case."""
+_HIDDEN = f"(?i){HIDDEN_PATH}"
 
 HIDDEN = "hidden"
 """The key of hidden photos in the counts of what was left out; the other keys are endings."""

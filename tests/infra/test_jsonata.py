@@ -88,15 +88,24 @@ def test_the_job_gets_the_number_that_a_person_gave(definition: dict[str, Any], 
 
 @pytest.mark.parametrize(
     ("key", "images"),
-    [("a/1.jpg", 1), ("a/1.JPEG", 1), ("日本 😀.WebP", 1), ("a.jpg.txt", 0), ("a.jpg\n", 0), ("jpg", 0)],
+    [
+        *(("a/1.jpg", 1), ("a/1.JPEG", 1), ("日本 😀.WebP", 1), ("a.zip", 1)),
+        *(("a.jpg.txt", 0), ("a.jpg\n", 0), ("jpg", 0), ("a/..jpg", 0), ("a/._1.jpg", 0), (".a/1.jpg", 0)),
+        *(("a.b/1.jpg", 1), ("x@eaDir/1.jpg", 1), ("@eadir/1.jpg", 0), ("#snapshot/1.jpg", 0)),
+        *(("a/$RECYCLE.BIN/1.jpg", 0), ("System Volume Information/1.jpg", 0)),
+    ],
 )
-def test_images_are_known_by_the_end_of_their_key(definition: dict[str, Any], key: str, images: int) -> None:
+@pytest.mark.parametrize("prefix", ["", "photos/", ".trash/"])
+def test_the_state_machine_sees_the_photos_that_the_job_sees(
+    definition: dict[str, Any], prefix: str, key: str, images: int
+) -> None:
     count = definition["States"]["Look for photos"]["Assign"]["photos"]
-    assert jsonata.evaluate(count, {"result": {"Contents": [{"Key": key}], "IsTruncated": False}}) == images
+    page = {"result": {"Contents": [{"Key": prefix + key}], "IsTruncated": False}}
+    assert jsonata.evaluate(count, page, {"prefix": prefix}) == images
 
 
 def test_a_page_without_objects_is_no_error(definition: dict[str, Any]) -> None:
     assign = definition["States"]["Look for photos"]["Assign"]
     states = {"result": {"IsTruncated": True}}
-    assert jsonata.evaluate(assign["photos"], states) == 0
+    assert jsonata.evaluate(assign["photos"], states, {"prefix": "photos/"}) == 0
     assert jsonata.evaluate(assign["last_seen"], states, {"last_seen": "photos/"}) == "photos/"

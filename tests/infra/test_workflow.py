@@ -124,7 +124,7 @@ def test_a_wrong_input_starts_nothing(definition: dict[str, Any]) -> None:
     assert aws.calls == []
 
 
-@pytest.mark.parametrize("photos", [[], ["photos/notes.txt", "photos/apple/"], ["other/1.jpg"]])
+@pytest.mark.parametrize("photos", [[], ["photos/notes.txt", "photos/apple/"], ["other/1.jpg"], ["photos/.a/1.jpg"]])
 def test_without_images_no_cluster_starts(definition: dict[str, Any], photos: list[str]) -> None:
     aws = Aws(photos=photos)
     execution = run(definition, aws)
