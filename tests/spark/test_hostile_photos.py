@@ -9,13 +9,12 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from spark_job import features
-from spark_job.network.images import decode
 from spark_job.network.model import CompiledNetwork
 from spark_job.rejection import Reason, RejectedPhotoError
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from tests import outcomes
-from tests.hostile import Hostile, corpus, encoded, picture
+from tests.hostile import corpus, encoded, picture
 
 PHOTO = encoded(picture(), "JPEG")
 KEYS = {
@@ -41,14 +40,9 @@ def _outcomes(spark: SparkSession, store: Store, model: CompiledNetwork) -> dict
     return {row.path: row for row in rows}
 
 
-def test_every_file_has_pixels_or_the_right_reason() -> None:
-    outcomes = [(file, _outcome(file)) for file in corpus()]
-    assert len(outcomes) >= 400
-    assert not [(file.kind, outcome) for file, outcome in outcomes if outcome not in file.outcomes]
-
-
 def test_a_run_accounts_for_every_file(spark: SparkSession, model: CompiledNetwork, tmp_path: Path) -> None:
     files = {f"{file.kind.replace('/', ' ')}/{number}.jpg": file for number, file in enumerate(corpus())}
+    assert len(files) >= 400
     for path, file in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(file.data)
@@ -136,11 +130,3 @@ def test_a_file_without_read_permission_is_rejected_as_denied(tmp_path: Path, re
     _, content, _ = features._read(open_store(str(tmp_path)), features.Photo("secret.jpg", None, 1, None))
     assert isinstance(content, RejectedPhotoError)
     assert content.reason == Reason.DENIED
-
-
-def _outcome(file: Hostile) -> Reason | None:
-    try:
-        decode(file.data, 224)
-    except RejectedPhotoError as error:
-        return error.reason
-    return None
