@@ -36,6 +36,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Print no status of the processes: in quiet mode, it is always "bringing up nodes..."."""
+    reporter: Any = config.pluginmanager.getplugin("terminaldistreporter")
+    reporter.rewrite = reporter.ensure_show_status = lambda *_: None
+
+
 DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
