@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from spark_job import names
 from spark_job.errors import UserError
 from spark_job.network.limits import MAX_BYTES
-from spark_job.pack import tars
+from spark_job.pack import SHARD_NAME, tars
 from spark_job.storage.base import LISTING_SCHEMA, Store
 
 READERS = 64  # S3 takes 30 to 100 ms for a photo
@@ -35,7 +35,7 @@ class Source:
     tars
         The sizes of tars, by path.
     left_out
-        The number of files that are not packed: hidden photos, images that a run does not read, and zips.
+        The number of files that are not packed: hidden photos, images that a run does not read, and other zips.
     """
 
     photos: pa.Table = field(default_factory=LISTING_SCHEMA.empty_table)
@@ -71,7 +71,8 @@ def _find(store: Store) -> Source:
         archives.update(zip(packed["path"].to_pylist(), packed["size"].to_pylist(), strict=True))
         left_out += names.count_left_out(listed)
     found_tars = {path: size for path, size in sorted(archives.items()) if tars.is_tar(path)}
-    left_out += Counter({".zip": len(archives) - len(found_tars)})
+    zips = {path for path in archives.keys() - found_tars.keys() if not SHARD_NAME.search(path)}
+    left_out += Counter({".zip": len(zips)})
     return Source(pa.Table.from_batches(photos, LISTING_SCHEMA).sort_by("path"), found_tars, left_out)
 
 

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from spark_job import cli
+from spark_job import archives, cli
 from spark_job.errors import RunError, UserError
+from spark_job.names import labelled
 from spark_job.pack import tars
 from spark_job.pack.options import read_paths
 from spark_job.pack.packing import Packed, pack
@@ -106,6 +107,14 @@ def packed(tmp_path: Path) -> tuple[Store, Store]:
     _fill(source, {f"Apple/{number:02d}.jpg": bytes([number]) * 500 for number in range(30)})
     assert _pack(source, output).shards == ["photos-00000.zip", "photos-00001.zip"]
     return source, output
+
+
+def test_a_run_finds_every_photo_with_its_label_and_refuses_none(packed: tuple[Store, Store]) -> None:
+    _, output = packed
+    listed = [row for page in output.listing(None) for row in page.to_pylist()]
+    rows = [row for page in archives.found(output, iter(listed)) for row in labelled(page).to_pylist()]
+    assert [row["path"].partition(".zip/")[2] for row in rows] == [f"Apple/{number:02d}.jpg" for number in range(30)]
+    assert {(row["label"], row["size"], row["refused"]) for row in rows} == {("Apple", 500, None)}
 
 
 def test_more_photos_write_one_more_shard_and_touch_no_other(packed: tuple[Store, Store]) -> None:
