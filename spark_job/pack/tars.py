@@ -14,6 +14,7 @@ from spark_job.network.limits import MAX_BYTES
 _LABELS = ("cls", "json")
 _LABEL_KEYS = ("label", "cls")
 _LARGEST_LABEL = 2**20
+_SAMPLE_BYTES = 2 * MAX_BYTES
 _SUFFIX = re.compile(f"(?i)({'|'.join(map(re.escape, TAR_SUFFIXES))})$")
 
 
@@ -70,8 +71,7 @@ def photos(path: str, stream: IO[bytes]) -> Iterator[TarPhoto]:
         with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Strict) as tar:
             files = (member for member in tar if member.isreg())
             for _, sample in itertools.groupby(files, key=lambda member: _sample_name(member.name)):
-                label, found = _read_sample(tar, sample)
-                for member, data in found:
+                for label, member, data in _labelled(tar, sample):
                     yield TarPhoto(_path(folder, _SUFFIX.sub("", name), member, label), data)
     except OSError:  # of the storage
         raise
@@ -90,19 +90,27 @@ def label_in(ending: str, content: bytes) -> str | None:
     return next((str(value) for value in values if isinstance(value, str | int) and value != ""), None)
 
 
-def _read_sample(
+def _labelled(
     tar: tarfile.TarFile, sample: Iterator[tarfile.TarInfo]
-) -> tuple[str | None, list[tuple[str, bytes | None]]]:
-    """Return the label of a sample, and its photos by name. A stream gives their bytes only now."""
-    labels: dict[str, str | None] = {}
-    found: list[tuple[str, bytes | None]] = []
+) -> Iterator[tuple[str | None, str, bytes | None]]:
+    """Yield label, name and bytes of each photo of a sample, at its end, because the label may come last.
+
+    Samples have a few photos. If many come, they are a folder whose names begin alike, and are not kept until its end.
+    """
+    label: str | None = None
+    waiting: list[tuple[str, bytes | None]] = []
+    kept = 0
     for member in sample:
         ending = member.name.rpartition(".")[2].lower()
         if is_photo(member.name):
-            found.append((member.name, _content(tar, member) if member.size <= MAX_BYTES else None))
+            waiting.append((member.name, _content(tar, member) if member.size <= MAX_BYTES else None))
+            kept += min(member.size, MAX_BYTES)
         elif ending in _LABELS and member.size <= _LARGEST_LABEL:
-            labels[ending] = label_in(ending, _content(tar, member))
-    return next(filter(None, map(labels.get, _LABELS)), None), found
+            label = label_in(ending, _content(tar, member)) or label
+        if kept > _SAMPLE_BYTES:
+            yield from ((label, *photo) for photo in waiting)
+            waiting, kept = [], 0
+    yield from ((label, *photo) for photo in waiting)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -185,6 +185,17 @@ def test_a_tar_gives_the_photos_that_are_in_it(contents: list[tuple[bytes, str, 
     assert set(found) <= set(expected.items())
 
 
+def test_a_tar_of_photos_that_begin_alike_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tars, "_SAMPLE_BYTES", 1_000)
+    files = {f"Apple/img.{number}.jpg": b"%03d" % number * 100 for number in range(30)}
+    stream = io.BytesIO(_tar(files))
+    read: list[tuple[str, bytes | None]] = []
+    for path, data in tars.photos("a.tar", stream):
+        assert stream.tell() - len(read) * 1_024 < 16 * 1_024  # tarfile reads blocks of 10 KB
+        read.append((path, data))
+    assert [data for _, data in read] == list(files.values())
+
+
 @pytest.mark.parametrize(
     ("ending", "content", "label"),
     [
