@@ -85,21 +85,12 @@ class Nodes:
         The number of nodes: the primary node, the core nodes and the spot nodes.
     spot
         How many of them are spot nodes. The primary node never is one.
-
-    Raises
-    ------
-    ValueError
-        If the numbers cannot be those of a cluster.
     """
 
     region: str
     instance_types: tuple[str, ...]
     count: int
     spot: int = 0
-
-    def __post_init__(self) -> None:
-        if not (self.instance_types and 0 <= self.spot < self.count):
-            raise ValueError(f"This is no cluster: {self}.")
 
     @property
     def usd_per_hour(self) -> float | None:
