@@ -90,7 +90,7 @@ def ask(sql: str, run: str, run_ids: Sequence[str] = (), parameters: Mapping[str
         reader = connection.sql(statement, params=used).to_arrow_reader(_ROWS_PER_BATCH)
     except ValueError as error:  # not one statement
         raise UserError("The SQL is not one query. Give one, such as 'SELECT count(*) FROM features'.") from error
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
         raise _refused(error) from error
     return Answer(reader.schema.names, _rows(reader, connection))
 

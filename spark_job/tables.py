@@ -20,7 +20,6 @@ from spark_job.arrow import forget_pandas
 from spark_job.network.quality import MINIATURE_SIDE
 from spark_job.storage import open_store
 from spark_job.storage.base import LISTING_SCHEMA
-from spark_job.storage.file import open_file
 
 if TYPE_CHECKING:  # `similar` reads tables without Spark
     from pyarrow.dataset import Expression, Fragment
@@ -101,7 +100,6 @@ FINDINGS_SCHEMA = pa.schema(
 """One photo and what was found about it. Photos that are copies of each other have the same ``group``."""
 
 _ROWS_PER_GROUP = 1_024
-_BYTES_PER_READ = 2**16
 _ROWS_PER_FILE = 4_000
 _DICTIONARY_COLUMNS = [
     "label",
@@ -146,15 +144,9 @@ class Table:
 
     def names(self) -> list[str]:
         """Return the names of the Parquet files, sorted."""
-        return list(self._sizes())
-
-    def _sizes(self) -> dict[str, int]:
-        """Return the sizes of the Parquet files by name, sorted."""
-        listed = [row for page in open_store(self.store).listing(self.folder) for row in page.to_pylist()]
-        sizes = {row["path"].removeprefix(f"{self.folder}/"): row["size"] for row in listed}
-        return {
-            name: sizes[name] for name in sorted(sizes) if name.endswith(".parquet") and not name.startswith((".", "_"))
-        }
+        listed = open_store(self.store).listing(self.folder)
+        paths = [path.removeprefix(f"{self.folder}/") for page in listed for path in page.column("path").to_pylist()]
+        return sorted(path for path in paths if path.endswith(".parquet") and not path.startswith((".", "_")))
 
     def fragments(self, constants: "Expression") -> "list[Fragment]":
         """Return the files for a dataset, which reads only the columns and row groups that a query needs.
@@ -166,13 +158,12 @@ class Table:
         """
         from pyarrow.dataset import ParquetFileFormat
 
-        store, parquet = open_store(self.store), ParquetFileFormat()
+        parquet = ParquetFileFormat()
+        # A file in Python would deadlock: Arrow waits for its own threads, and holds Python's lock that they need.
+        files, place = open_store(self.store).arrow()
         return [
-            parquet.make_fragment(
-                pa.PythonFile(open_file(store, f"{self.folder}/{name}", size, _BYTES_PER_READ), mode="r"),
-                partition_expression=constants,
-            )
-            for name, size in self._sizes().items()
+            parquet.make_fragment(f"{place}/{self.folder}/{name}", files, partition_expression=constants)
+            for name in self.names()
         ]
 
     def spread(self, context: "SparkContext") -> "RDD[str]":

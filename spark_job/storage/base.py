@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from spark_job.errors import UserError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 LISTING_SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.timestamp("us", tz="UTC"))])
 """Columns of a listing: path relative to the store, size in bytes, time of the last modification."""
@@ -117,6 +120,9 @@ class Store(Protocol):
 
         With a ``version``, raise FileExistsError if the object has another one.
         """
+
+    def arrow(self) -> "tuple[FileSystem, str]":
+        """Return the store for Arrow's own readers: a file system of Arrow, and the place of the store in it."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write an object, or replace it. Readers see the old content or the new one, never a part."""

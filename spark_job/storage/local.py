@@ -11,12 +11,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
 from spark_job.errors import UserError
 from spark_job.storage.base import Removed, Stored, accept_any, listings
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MICROSECONDS = [int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 10**6 for year in (1900, 2262)]
@@ -105,6 +108,12 @@ class LocalStore:
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"{path} is not a regular file")
             yield file, status
+
+    def arrow(self) -> "tuple[FileSystem, str]":
+        """Return Arrow's local file system."""
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), str(self._root)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file under another name, then rename it."""

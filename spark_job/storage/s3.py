@@ -28,6 +28,7 @@ from spark_job.storage.refusals import plain_errors, refuse_other_regions
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
+    from pyarrow.fs import FileSystem
 
 _CONNECT_SECONDS = 5
 _SILENT_SECONDS = 10
@@ -149,6 +150,24 @@ class S3Store:
 
         stored, retries = self._with_retries(path, "s3:GetObject", get)
         return dataclasses.replace(stored, retries=retries)
+
+    def arrow(self) -> "tuple[FileSystem, str]":
+        """Return Arrow's S3 with boto3's credentials, region and endpoint. It reads as long as the credentials last."""
+        import boto3
+        from pyarrow.fs import S3FileSystem
+
+        where, credentials = self._client.meta, boto3.Session().get_credentials()
+        keys = credentials.get_frozen_credentials() if credentials else None
+        scheme, _, host = where.endpoint_url.partition("://")
+        files = S3FileSystem(
+            access_key=keys and keys.access_key,
+            secret_key=keys and keys.secret_key,
+            session_token=keys and keys.token,
+            region=where.region_name,
+            scheme=scheme,
+            endpoint_override=host,
+        )
+        return files, f"{self._bucket}/{self._root}".rstrip("/")
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object."""

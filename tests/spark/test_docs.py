@@ -17,7 +17,7 @@ from rich.console import Console
 from cdk_app import prices
 from cdk_app.stage_settings import StageSettings
 from docs import costs
-from spark_job import cli
+from spark_job import cli, queries, sql
 from spark_job.demo import draw
 from spark_job.findings import Kind, listing
 from spark_job.manifest import Manifest
@@ -133,6 +133,16 @@ def test_a_copy_with_another_label_is_found(demo: Demo) -> None:
 def test_the_summary_in_the_readme_has_the_lines_of_a_summary(demo: Demo) -> None:
     shown = next(block for block in _blocks(ROOT / "README.md", "") if block.startswith("run "))
     assert [line[:10] for line in shown.splitlines()] == [line[:10] for line in summary(demo.manifest).splitlines()]
+
+
+def test_the_page_of_the_queries_has_every_question_with_the_columns_of_its_answer(demo: Demo) -> None:
+    page = (ROOT / "docs" / "queries.md").read_text()
+    for name, query in queries.load().items():
+        section = page[page.index(f"\n## {query.question}\n") :].removeprefix("\n## ").partition("\n## ")[0]
+        assert f"```sql\n{query.sql}\n```" in section
+        assert f".venv/bin/fruits sql {name} " in section
+        answer = sql.ask(name, demo.manifest.output, parameters={"photo": "Kiwi/00.jpg", "earlier_run": "none"})
+        assert f"\n| {' | '.join(answer.columns)} |\n" in section
 
 
 def test_every_command_has_examples_that_parse() -> None:

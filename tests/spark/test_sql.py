@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 import sqlglot
 from PIL import Image
-from pyarrow.dataset import field
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -28,9 +27,6 @@ from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
 from spark_job.sql import Answer, ask
-from spark_job.storage.base import Stored
-from spark_job.storage.local import LocalStore
-from tests import feature_tables
 from tests.example import WITHOUT_SPARK
 
 QUERIES = queries.load()
@@ -134,22 +130,6 @@ def test_every_question_has_a_test_a_name_and_words() -> None:
 def test_a_bucket_gives_the_same_answers(results: str, in_a_bucket: str) -> None:
     for name in ("photos_per_label", "copies_between_labels", "runs_compared"):
         assert _rows(ask(name, in_a_bucket)) == _rows(ask(name, results))
-
-
-def test_a_query_reads_only_the_columns_that_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = np.random.default_rng(0).random((400, 1280), np.float32)
-    table = feature_tables.features(tmp_path, vectors, 1, ["Apple"])
-    read: list[int] = []
-    whole = LocalStore.read_range
-
-    def counted(store: LocalStore, path: str, start: int, stop: int, version: str | None = None) -> Stored:
-        read.append(stop - start)
-        return whole(store, path, start, stop, version)
-
-    monkeypatch.setattr(LocalStore, "read_range", counted)
-    (fragment,) = table.fragments(field("run_id") == "one")
-    assert fragment.to_table(columns=["label"]).num_rows == 400
-    assert sum(read) < (tmp_path / "features" / "part-00000.parquet").stat().st_size / 10
 
 
 def test_one_run_is_chosen_unless_there_are_several(results: str) -> None:
