@@ -1,8 +1,9 @@
-"""Mutate photos and decode them: ``python -m benchmarks.fuzz --inputs 100000``.
+"""Mutate photos and decode them, or zip files and read them: ``python -m benchmarks.fuzz --inputs 100000``.
 
 For any bytes, :func:`spark_job.network.images.decode` must return pixels or raise RejectedPhotoError within
-seconds. Any other exception, a slow input, a hang or a crash of the process is a finding. The inputs of exceptions and
-the slow inputs are saved in the folder ``--findings``.
+seconds. With ``--archives``, each photo of any zip file must be read or rejected. Any other exception, a slow
+input, a hang or a crash of the process is a finding. The inputs of exceptions and the slow inputs are saved in the
+folder ``--findings``.
 """
 
 import argparse
@@ -12,11 +13,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from spark_job.features import Photo, read_ahead
 from spark_job.network.images import decode, thumbnail
+from spark_job.plan import in_archives
 from spark_job.rejection import RejectedPhotoError
-from tests.hostile import corpus
+from spark_job.storage import open_store
+from tests import hostile, hostile_archives
 
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xC0, 0xC2, 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xFE, 0xFF)
 SLOW_SECONDS = 5.0
@@ -29,16 +35,18 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="default: %(default)s")
+    parser.add_argument("--archives", action="store_true", help="mutate zip files instead of photos")
     options = parser.parse_args()
     faulthandler.enable()
     rng = random.Random(options.seed)
-    seeds = [file.data for file in corpus() if 0 < len(file.data) < LARGEST]
+    corpus = hostile_archives.corpus() if options.archives else hostile.corpus()
+    seeds = [file.data for file in corpus if 0 < len(file.data) < LARGEST]
     ends: Counter[str] = Counter()
     slowest, began = 0.0, time.monotonic()
     for number in range(options.inputs):
         data = _mutated(rng, seeds)
         started = time.monotonic()
-        end = _end(data, with_thumbnail=number % 10 == 0)
+        end = _end_of_archive(data) if options.archives else _end(data, with_thumbnail=number % 10 == 0)
         slowest = max(slowest, took := time.monotonic() - started)
         ends[end] += 1
         if end.startswith("!") or took > SLOW_SECONDS:
@@ -61,6 +69,25 @@ def _end(data: bytes, with_thumbnail: bool) -> str:
     except Exception as error:
         return f"! {type(error).__name__}: {error}"
     return "decoded"
+
+
+def _end_of_archive(data: bytes) -> str:
+    """Read a zip file as a run does."""
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+        (Path(folder) / "x.zip").write_bytes(data)
+        store = open_store(folder)
+        listed = [row for page in store.listing(None) for row in page.to_pylist()]
+        try:
+            photos = [Photo.of_row(row) for batch, _ in in_archives(store, listed) for row in batch.to_pylist()]
+            contents = [read.content for read in read_ahead(pool, store, iter(photos))]
+            assert len(contents) == len(photos)
+        except Exception as error:
+            return f"! {type(error).__name__}: {error}"
+    if not contents:
+        return "no photo"
+    if len(contents) == 1 and photos[0].path == "x.zip":
+        return "rejected as a whole"
+    return "all read" if all(isinstance(content, bytes) for content in contents) else "some rejected"
 
 
 def _mutated(rng: random.Random, seeds: list[bytes]) -> bytes:

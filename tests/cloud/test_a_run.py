@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests import hostile_archives
 from tests.cloud.conftest import SETTINGS
 from tests.cloud.deployed import Deployed, Execution, wait_until
 from tests.conftest import DATA
@@ -23,8 +24,8 @@ _ADDED, _DELETED = "photos/Quince/1.jpg", "photos/Banana/00.jpg"
 
 @pytest.fixture(scope="module")
 def photos(dev: Deployed, drawn: Path) -> list[str]:
-    """The keys of drawn photos in the data bucket, and of real ones if there are any."""
-    return dev.put_photos(drawn) + _put_real_photos(dev)
+    """The keys of drawn photos in the data bucket, one of them in an archive, and of real ones if there are any."""
+    return dev.put_photos(drawn) + _put_archive(dev) + _put_real_photos(dev)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,12 @@ def first(dev: Deployed, photos: list[str]) -> Execution:
     """A run on all photos."""
     assert photos
     return dev.run({"max_rejected": 0.2}, "first")
+
+
+def _put_archive(dev: Deployed) -> list[str]:
+    archive = hostile_archives.written({"Training/Kiwi/1.jpg": hostile_archives.PHOTO})
+    dev.aws.client("s3").put_object(Bucket=dev.data, Key="photos/more.zip", Body=archive)
+    return ["photos/more.zip/Training/Kiwi/1.jpg"]
 
 
 def _put_real_photos(dev: Deployed) -> list[str]:
