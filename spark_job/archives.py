@@ -27,18 +27,18 @@ from spark_job.tables import PLACED_SCHEMA
 FOUND_SCHEMA = pa.schema([field for field in PLACED_SCHEMA if field.name != "label"])
 """A file in an archive; its CRC is null if the row is for the archive itself."""
 
-_FIRST_BYTES = 2**18
+_GUESS_BYTES = (2**18, 2**22)
 _SHARE_OF_DIRECTORY = 32  # a directory of small photos takes 2 % of an archive
 _MAX_DIRECTORY_BYTES = 2**25
 _HEADER_BYTES = 30 + 2 * 0xFFFF  # a fixed part, a name and an extra field
 _FIXED_HEADER_BYTES = 30
-_BYTES_TOGETHER = 2**23
+_BYTES_TOGETHER = 2**22
 _MAX_GAP = 2**20  # takes less time to read than another request
 _MAX_RATIO = 100
 _LARGE = 2**20
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile cannot limit what the others expand to
-_BATCH_ROWS = 10_000
+_BATCH_ROWS = 2_000
 _OPEN_DIRECTORIES = 4
 _INT64 = 2**63 - 1
 _END_OF_ARCHIVE = re.compile(rf"(?i)(?<={re.escape(ARCHIVE_SUFFIX)})/")
@@ -159,7 +159,8 @@ def _open(store: Store, path: str, size: int) -> tuple[ZipFile, int, str | None]
     """
     check_size(min(size, 1))
     version = None
-    for length in (min(max(_FIRST_BYTES, size // _SHARE_OF_DIRECTORY), _MAX_DIRECTORY_BYTES), _MAX_DIRECTORY_BYTES):
+    guess = min(max(_GUESS_BYTES[0], size // _SHARE_OF_DIRECTORY), _GUESS_BYTES[1])
+    for length in (guess, _MAX_DIRECTORY_BYTES):
         start = max(0, size - length)
         stored = store.read_range(path, start, size, version)
         version = stored.version

@@ -232,7 +232,7 @@ def _continues(group: list[Photo], photo: Photo) -> bool:
 
 def _bytes_of(group: list[Photo]) -> int:
     first, last = group[0].member, group[-1].member
-    return last.end - first.offset if first and last else group[0].size
+    return 2 * (last.end - first.offset) if first and last else group[0].size  # a part of an archive is copied once
 
 
 def _read_group(store: Store, group: list[Photo]) -> Iterable[Read]:

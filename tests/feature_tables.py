@@ -23,6 +23,7 @@ def features(folder: Path, rows: NDArray[np.float32], count: int, labels: Sequen
             "label": [labels[index % len(labels)] for index in indices],
             "size": [1] * len(indices),
             "modified": [SEEN] * len(indices),
+            "crc": [None] * len(indices),
             "features": list(rows[indices]),
         }
         columns |= {name: [None] * len(indices) for name in tables.QUALITY_SCHEMA.names}
