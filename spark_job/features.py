@@ -18,6 +18,7 @@ from pyspark.broadcast import Broadcast
 from pyspark.sql import SparkSession
 
 from spark_job import archives, tables
+from spark_job.accumulators import PhotosDone
 from spark_job.archives import Member
 from spark_job.network.images import check_size, picture
 from spark_job.network.model import CompiledNetwork, extractor
@@ -96,21 +97,21 @@ class FeatureTask:
     model
         The broadcast model.
     done
-        Counts the photos of finished tasks.
+        Counts the photos that are decoded.
     retries
         Counts the reads that had to be repeated.
     """
 
     source: str
     model: "Broadcast[CompiledNetwork]"
-    done: "Accumulator[int]"
+    done: PhotosDone
     retries: "Accumulator[int]"
 
     @classmethod
     def prepare(cls, spark: SparkSession, source: str, model: CompiledNetwork) -> Self:
         """Broadcast the model, and set both counters to zero."""
         context = spark.sparkContext
-        return cls(source, context.broadcast(model), context.accumulator(0), context.accumulator(0))
+        return cls(source, context.broadcast(model), PhotosDone(context), context.accumulator(0))
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,9 @@ def outcomes(task: FeatureTask, batches: Iterable[pa.RecordBatch]) -> Iterator[p
     with ThreadPoolExecutor(_READERS) as pool:
         reads = read_ahead(pool, store, listed)
         # Each photo is decoded as soon as it comes, so that its bytes are freed before the next photo is taken.
-        while chunk := [_decode(read, side) for read in islice(reads, _CHUNK)]:
+        while chunk := [_decode(read, side, task.done) for read in islice(reads, _CHUNK)]:
             pixels = [one.pixels.values for one in chunk if isinstance(one.pixels, Pixels)]
             yield _batch(chunk, iter(extract(pixels)) if pixels else iter(()))
-            task.done.add(len(chunk))
             if retries := sum(one.retries for one in chunk):
                 task.retries.add(retries)
 
@@ -276,7 +276,8 @@ def _retries(error: OSError) -> int:
     return error.retries if isinstance(error, UnavailableError) else 0
 
 
-def _decode(read: Read, side: int) -> Decoded:
+def _decode(read: Read, side: int, done: PhotosDone) -> Decoded:
+    done.add(1)
     return Decoded(read.photo, _pixels(read.content, side), read.retries)
 
 
