@@ -31,6 +31,7 @@ A local AWS runs on this machine, with the stack fruits-dev and photos in the da
   export AWS_ENDPOINT_URL={nodes_url} AWS_ALLOW_HTTP=true
   {python} -m spark_job watch --output s3://{results} --run-id try-1
   {python} -m spark_job similar {photo} --run s3://{results}
+  {python} -m spark_job sql runs_compared --run s3://{results}
 
 Copy your own photos to s3://{data}/photos/LABEL/. Ctrl-C here stops the local AWS and deletes everything.
 """
