@@ -1,6 +1,7 @@
 """The benchmarks, one function each. A row has what is measured, what it is compared with, and the target."""
 
 import math
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from benchmarks.measure import (
     Row,
     bucket,
     cluster,
+    computing,
     decoding,
     finished,
     job,
@@ -109,6 +111,16 @@ def colours(bench: Bench) -> list[Row]:
         result, other = f"{1000 * with_profile:.2f} ms per photo", f"without a profile, {1000 * without:.2f} ms"
         rows.append(Row(f"decoding {what} with a wide colour profile", result, other, 1 / ratio))
     return rows
+
+
+def measures(bench: Bench) -> list[Row]:
+    """Compare measuring photos (digests, brightness, sharpness, miniature) with decoding them and the network."""
+    files = [file.read_bytes() for file in photos.small(bench.folder / "measured", 200).rglob("*.jpg")]
+    pairs = [computing(files, bench.model) for _ in range(bench.rounds)]
+    computed, measured = (statistics.median(times) for times in zip(*pairs, strict=True))
+    ratio = statistics.median(own / other for other, own in pairs)
+    result, other = f"{1000 * measured:.2f} ms per photo", f"computing its features, {1000 * computed:.2f} ms"
+    return [Row("measuring 100x100 photos", result, other, ratio, most=0.02)]
 
 
 def pca(bench: Bench) -> list[Row]:
@@ -285,6 +297,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         distance,
         phone,
         colours,
+        measures,
         pca,
         neighbours,
         reuse,
