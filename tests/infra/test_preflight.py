@@ -262,6 +262,87 @@ def test_any_other_answer_is_one_line_and_no_failure(run: Run, answers: dict[str
     assert report.code == 0
 
 
+_NODES = "A run needs 12 vCPU (3 nodes of 4); the quota is"
+_SPOT = "The spot nodes need 40 vCPU (10 nodes of 4); the quota is"
+_MORE_SPOT = "--quota-code L-34B43A08 --desired-value 40 --region eu-west-3"
+_DEFAULT = {"GetServiceQuota": Refusal("NoSuchResourceException"), "GetAWSDefaultServiceQuota": quotas(on_demand=5)}
+_SUBSCRIBE = f"--topic-arn {TOPIC} --protocol email --notification-endpoint {EMAIL} --region eu-west-3"
+_REST = "The remaining choice is enough for a run:"
+_KEY = f"arn:aws:kms:eu-west-3:{ACCOUNT}:key/1234abcd"
+
+
+def _quota(**values: float) -> dict[str, Answer]:
+    return {"GetServiceQuota": quotas(**values)}
+
+
+def _plan(kind: str) -> dict[str, Answer]:
+    return {"GetAccountPlanState": {"accountId": ACCOUNT, "accountPlanType": kind, "accountPlanStatus": "ACTIVE"}}
+
+
+def _subscription(answer: Answer) -> dict[str, Answer]:
+    return {"ListSubscriptionsByTopic": answer}
+
+
+def _monitoring(status: str) -> dict[str, Answer]:
+    return {"ListDetectors": {"DetectorIds": ["d-1"]}, "GetDetector": detector(status)}
+
+
+@pytest.mark.parametrize(
+    ("check", "answers", "settings", "mark", "sentence", "remedy"),
+    [
+        ("region", {}, "region=eu-south-1", "✓", "eu-south-1 (Milan) is enabled.", ""),
+        ("CDK bootstrap", {"GetParameter": {"Parameter": {"Value": "5"}}}, "", "✗",
+         "The bootstrap stack has version 5; this app needs 6 or later.", f"npx cdk bootstrap aws://{ACCOUNT}/eu-west-3"),
+        ("instance types", {"ListSupportedInstanceTypes": supported("m6g.xlarge")}, "", "!",
+         f"EMR does not support m7g.xlarge. {_REST} m6g.xlarge in 3 zones.", ""),
+        ("instance types", {"DescribeInstanceTypeOfferings": offered(m7g="b")}, "", "!",
+         f"No zone of the network offers m6g.xlarge. {_REST} m7g.xlarge in 1 zone.", ""),
+        ("instance types", {"ListSupportedInstanceTypes": supported("m6g.xlarge"),
+                            "DescribeInstanceTypeOfferings": offered(m7g="abc")}, "", "✗",
+         "EMR does not support m7g.xlarge; no zone of the network offers m6g.xlarge. Choose another architecture or ",
+         "make check-account C='-c region=eu-west-3 -c architecture=x86_64'"),
+        ("on-demand vCPU", _quota(on_demand=12), "", "✓", f"{_NODES} 12 for all instances of the account.", ""),
+        ("on-demand vCPU", _quota(on_demand=11), "", "✗", f"{_NODES} 11, so EMR could not start the cluster.", ""),
+        ("on-demand vCPU", _quota(on_demand=20), "stage=prod", "✓", "A run needs 20 vCPU (5 nodes of 4); ", ""),
+        ("on-demand vCPU", _quota(on_demand=32), "core_nodes=9", "✗", "A run needs 40 vCPU (10 nodes of 4); ", ""),
+        ("on-demand vCPU", _DEFAULT, "", "✗", f"{_NODES} 5, ", ""),
+        ("VPC", _DEFAULT, "", "✓", "2 of 5 VPCs are in use; the stack needs one.", ""),
+        ("spot vCPU", _quota(spot=40, on_demand=12), "spot_nodes=10", "✓", f"{_SPOT} 40 for all spot instances", ""),
+        ("spot vCPU", _quota(spot=39, on_demand=52), "spot_nodes=10", "!",
+         f"{_SPOT} 39, so EMR starts on-demand nodes instead, which cost more.", _MORE_SPOT),
+        ("spot vCPU", _quota(spot=5, on_demand=51), "spot_nodes=10", "✗",
+         f"{_SPOT} 5. EMR starts on-demand nodes instead, but their quota of 51 is below 52.", _MORE_SPOT),
+        ("disk encryption", {}, "", "✓", "The account encrypts new disks with AWS's key.", ""),
+        ("disk encryption", {"GetEbsDefaultKmsKeyId": {"KmsKeyId": f"{_KEY.partition(':key')[0]}:alias/aws/ebs"}}, "",
+         "✓", "The account encrypts new disks with AWS's key.", ""),
+        ("disk encryption", {"GetEbsDefaultKmsKeyId": {"KmsKeyId": _KEY}}, "", "!",
+         f"The account encrypts new disks with {_KEY}. If this is a customer managed key, nodes start only if ", ""),
+        ("disk encryption", {}, "disk_key=own", "✓", "A key of the stack encrypts the disks", ""),
+        ("account plan", _plan("PAID"), "", "✓", "The account is on the Paid plan.", ""),
+        ("account plan", _plan("FREE"), "", "✗", "The account is on the Free plan", "upgrade-account-plan"),
+        ("account plan", {"GetAccountPlanState": Refusal("ResourceNotFoundException")}, "", "✓",
+         "The account has no plan, so AWS does not limit what it may start.", ""),
+        ("account plan", {"GetAccountPlanState": Refusal("InternalServerException")}, "", "?", "Could not check. ", ""),
+        ("GuardDuty", _monitoring("ENABLED"), "", "✓", "Runtime Monitoring is on, so GuardDuty may create an endp", ""),
+        ("GuardDuty", _monitoring("DISABLED"), "", "✓", "Runtime Monitoring is off.", ""),
+        ("e-mail", {}, f"email={EMAIL}", "✓", f"{EMAIL} is confirmed.", ""),
+        ("e-mail", {"ListStackResources": NO_STACK}, f"email={EMAIL}", "✓", f"{EMAIL} gets a message to confirm", ""),
+        ("e-mail", _subscription({"Subscriptions": []}), f"email={EMAIL}", "!", "The stack was deployed without", ""),
+        ("e-mail", _subscription(subscribed("PendingConfirmation")), f"email={EMAIL}", "!",
+         f"{EMAIL} is not confirmed, so AWS", _SUBSCRIBE),
+        ("e-mail", _subscription(subscribed("Deleted")), f"email={EMAIL}", "!", f"{EMAIL} is not confirmed", ""),
+    ],
+)  # fmt: skip
+def test_a_check_says_what_it_found_and_what_to_do(
+    run: Run, *, check: str, answers: dict[str, Answer], settings: str, mark: str, sentence: str, remedy: str
+) -> None:
+    report = run(healthy(**answers), *filter(None, [settings]))
+    found, said, command = report.lines[check]
+    assert (found, said[: len(sentence)]) == (mark, sentence)
+    assert remedy in command
+    assert report.code == ("✗" in report.marks)
+
+
 def test_a_region_that_is_not_enabled_ends_the_checks(run: Run) -> None:
     aws = healthy(DescribeRegions={"Regions": [{"RegionName": "eu-south-1", "OptInStatus": "not-opted-in"}]})
     report = run(aws, "region=eu-south-1")
@@ -271,16 +352,6 @@ def test_a_region_that_is_not_enabled_ends_the_checks(run: Run) -> None:
     assert remedy == "aws account enable-region --region-name eu-south-1"
     assert "- The other 12 checks are skipped" in report.text
     assert aws.asked("ec2:DescribeRegions") == [{"AllRegions": True}]
-
-
-def test_a_region_that_was_enabled_is_fine(run: Run) -> None:
-    assert run(healthy(), "region=eu-south-1").lines["region"][0] == "✓"
-
-
-def test_an_old_bootstrap_stack_must_be_renewed(run: Run) -> None:
-    aws = healthy(GetParameter={"Parameter": {"Value": "5"}})
-    sentence = "The bootstrap stack has version 5; this app needs 6 or later."
-    assert run(aws).lines["CDK bootstrap"] == ("✗", sentence, f"npx cdk bootstrap aws://{ACCOUNT}/eu-west-3")
 
 
 def test_the_qualifier_is_that_of_the_app(run: Run) -> None:
@@ -319,37 +390,6 @@ def test_supported_types_have_several_pages(run: Run) -> None:
     assert asked == [{"ReleaseLabel": RELEASE, **more} for more in ({}, {"Marker": "2"}, {"Marker": "3"})]
 
 
-@pytest.mark.parametrize(
-    ("answers", "sentence"),
-    [
-        (
-            {"ListSupportedInstanceTypes": supported("m6g.xlarge")},
-            "EMR does not support m7g.xlarge. The remaining choice is enough for a run: m6g.xlarge in 3 zones.",
-        ),
-        (
-            {"DescribeInstanceTypeOfferings": offered(m7g="b")},
-            "No zone of the network offers m6g.xlarge. The remaining choice is enough for a run: m7g.xlarge in 1 zone.",
-        ),
-    ],
-)
-def test_one_missing_type_is_a_warning(run: Run, answers: dict[str, Answer], sentence: str) -> None:
-    report = run(healthy(**answers))
-    assert report.lines["instance types"] == ("!", sentence, "")
-    assert report.code == 0
-
-
-def test_no_type_at_all_fails(run: Run) -> None:
-    aws = healthy(ListSupportedInstanceTypes=supported("m6g.xlarge"), DescribeInstanceTypeOfferings=offered(m7g="abc"))
-    report = run(aws)
-    assert report.lines["instance types"] == (
-        "✗",
-        "EMR does not support m7g.xlarge; no zone of the network offers m6g.xlarge. "
-        "Choose another architecture or region, and check again.",
-        "make check-account C='-c region=eu-west-3 -c architecture=x86_64'",
-    )
-    assert report.code == 1
-
-
 def test_types_and_zones_are_those_of_the_settings(run: Run) -> None:
     aws = healthy(DescribeInstanceTypeOfferings=offered(m7i="ab", m5="c"))
     report = run(aws, "architecture=x86_64")
@@ -358,49 +398,6 @@ def test_types_and_zones_are_those_of_the_settings(run: Run) -> None:
     values = {each["Name"]: each["Values"] for each in params["Filters"]}
     assert values["instance-type"] == ["m7i.xlarge", "m5.xlarge"]
     assert values["location"] == ["eu-west-3a", "eu-west-3b", "eu-west-3c"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "quota", "mark", "sentence"),
-    [
-        ((), 12, "✓", "A run needs 12 vCPU (3 nodes of 4); the quota is 12 for all instances of the account."),
-        ((), 11, "✗", "A run needs 12 vCPU (3 nodes of 4); the quota is 11, so EMR could not start the cluster."),
-        (("stage=prod",), 20, "✓", "A run needs 20 vCPU (5 nodes of 4); the quota is 20 for all instances of"),
-        (("core_nodes=9",), 32, "✗", "A run needs 40 vCPU (10 nodes of 4); the quota is 32, so EMR"),
-    ],
-)
-def test_the_quota_must_hold_all_nodes(run: Run, settings: tuple[str], quota: int, mark: str, sentence: str) -> None:
-    report = run(healthy(GetServiceQuota=quotas(on_demand=quota)), *settings)
-    assert report.lines["on-demand vCPU"][0] == mark
-    assert report.lines["on-demand vCPU"][1].startswith(sentence)
-    assert report.code == int(mark == "✗")
-
-
-def test_a_quota_that_the_account_never_had_is_the_default(run: Run) -> None:
-    aws = healthy(
-        GetServiceQuota=Refusal("NoSuchResourceException"), GetAWSDefaultServiceQuota=quotas(on_demand=5.0, vpcs=5.0)
-    )
-    report = run(aws)
-    assert "the quota is 5," in report.lines["on-demand vCPU"][1]
-    assert report.lines["VPC"] == ("✓", "2 of 5 VPCs are in use; the stack needs one.", "")
-
-
-@pytest.mark.parametrize(
-    ("spot", "on_demand", "mark", "end"),
-    [
-        (40, 12, "✓", "the quota is 40 for all spot instances of the account."),
-        (39, 52, "!", "the quota is 39, so EMR starts on-demand nodes instead, which cost more."),
-        (5, 51, "✗", "the quota is 5. EMR starts on-demand nodes instead, but their quota of 51 is below 52."),
-    ],
-)
-def test_spot_nodes_that_do_not_fit_become_on_demand_nodes(
-    run: Run, spot: int, on_demand: int, mark: str, end: str
-) -> None:
-    report = run(healthy(GetServiceQuota=quotas(spot=spot, on_demand=on_demand)), "spot_nodes=10")
-    found, sentence, remedy = report.lines["spot vCPU"]
-    assert (found, report.code) == (mark, int(mark == "✗"))
-    assert sentence == f"The spot nodes need 40 vCPU (10 nodes of 4); {end}"
-    assert ("--quota-code L-34B43A08 --desired-value 40 --region eu-west-3" in remedy) == (mark != "✓")
 
 
 @pytest.mark.parametrize("stack", [NO_STACK, resources("AWS::EC2::VPC", status="DELETE_COMPLETE"), resources()])
@@ -432,77 +429,10 @@ def test_a_deployed_stack_has_its_network_already(run: Run) -> None:
     assert aws.asked("cloudformation:ListStackResources")[0] == {"StackName": "fruits-prod"}
 
 
-@pytest.mark.parametrize("key", ["alias/aws/ebs", f"arn:aws:kms:eu-west-3:{ACCOUNT}:alias/aws/ebs"])
-def test_the_accounts_own_encryption_is_fine(run: Run, key: str) -> None:
-    report = run(healthy(GetEbsDefaultKmsKeyId={"KmsKeyId": key}))
-    assert report.lines["disk encryption"] == ("✓", "The account encrypts new disks with AWS's key.", "")
-
-
-def test_another_key_for_disks_is_a_warning(run: Run) -> None:
-    key = f"arn:aws:kms:eu-west-3:{ACCOUNT}:key/1234abcd"
-    report = run(healthy(GetEbsDefaultKmsKeyId={"KmsKeyId": key}))
-    mark, sentence, _ = report.lines["disk encryption"]
-    assert (report.code, mark) == (0, "!")
-    assert sentence.startswith(f"The account encrypts new disks with {key}. If this is a customer managed key, ")
-    assert "EMR's service role" in sentence
-
-
-def test_with_a_key_of_the_stack_the_account_is_not_asked(run: Run) -> None:
-    aws = healthy()
-    assert run(aws, "disk_key=own").lines["disk encryption"][0] == "✓"
-    assert not aws.asked("ec2:GetEbsEncryptionByDefault")
-
-
-@pytest.mark.parametrize(
-    ("answer", "mark"),
-    [
-        ({"accountId": ACCOUNT, "accountPlanType": "PAID", "accountPlanStatus": "ACTIVE"}, "✓"),
-        ({"accountId": ACCOUNT, "accountPlanType": "FREE", "accountPlanStatus": "ACTIVE"}, "✗"),
-        (Refusal("ResourceNotFoundException"), "✓"),
-        (Refusal("InternalServerException"), "?"),
-    ],
-)
-def test_an_account_on_the_free_plan_cannot_start_the_cluster(run: Run, answer: Answer, mark: str) -> None:
-    report = run(healthy(GetAccountPlanState=answer))
-    assert report.lines["account plan"][0] == mark
-    assert report.code == (mark == "✗")
-
-
-@pytest.mark.parametrize("status", ["ENABLED", "DISABLED"])
-def test_the_endpoint_of_guardduty_is_a_note(run: Run, status: str) -> None:
-    report = run(healthy(ListDetectors={"DetectorIds": ["d-1"]}, GetDetector=detector(status)))
-    mark, sentence, _ = report.lines["GuardDuty"]
-    assert (mark, "`cdk destroy` removes them" in sentence) == ("✓", status == "ENABLED")
-
-
 def test_without_an_address_and_a_budget_there_are_two_warnings(run: Run) -> None:
     report = run(healthy())
     assert report.lines["e-mail"][0] == report.lines["budget"][0] == "!"
     assert report.text.endswith("(2 warnings).\n")
-
-
-@pytest.mark.parametrize(
-    ("answers", "mark", "sentence"),
-    [
-        ({}, "✓", f"{EMAIL} is confirmed."),
-        ({"ListStackResources": NO_STACK}, "✓", f"{EMAIL} gets a message to confirm once the stack is deployed."),
-        ({"ListSubscriptionsByTopic": {"Subscriptions": []}}, "!", f"The stack was deployed without {EMAIL}. Deploy"),
-        ({"ListSubscriptionsByTopic": subscribed("PendingConfirmation")}, "!", f"{EMAIL} is not confirmed, so AWS"),
-        ({"ListSubscriptionsByTopic": subscribed("Deleted")}, "!", f"{EMAIL} is not confirmed, so AWS"),
-    ],
-)
-def test_an_address_must_be_confirmed(run: Run, answers: dict[str, Answer], mark: str, sentence: str) -> None:
-    report = run(healthy(**answers), f"email={EMAIL}")
-    assert report.lines["e-mail"][0] == mark
-    assert report.lines["e-mail"][1].startswith(sentence)
-    assert report.code == 0
-
-
-def test_the_message_to_confirm_can_be_sent_again(run: Run) -> None:
-    report = run(healthy(ListSubscriptionsByTopic=subscribed("PendingConfirmation")), f"email={EMAIL}")
-    assert report.lines["e-mail"][2] == (
-        f"aws sns subscribe --topic-arn {TOPIC} --protocol email --notification-endpoint {EMAIL} --region eu-west-3"
-    )
 
 
 @pytest.mark.parametrize(
