@@ -187,6 +187,20 @@ def floor(bench: Bench) -> list[Row]:
     return [Row("Spark with one row", f"{idle:.1f} s", f"a run without new photos, {again:.1f} s", 1 / ratio)]
 
 
+def around(bench: Bench) -> list[Row]:
+    """Compare the seconds that a run spends on anything but features with Spark without work."""
+    count = bench.images * 5 // 8
+    folder = str(photos.small(bench.folder / "around", count))
+
+    def seconds() -> float:
+        wall = run_job(folder, bench.folder / "around-output", bench.model, "--recompute")[0]
+        return wall - count / bench.loops(folder)
+
+    ours, idle, ratio = paired(seconds, lambda: run("-m", "benchmarks.idle"), bench.rounds)
+    what = f"a run of {count:,} photos without the time of bare loops"
+    return [Row(what, f"{ours:.1f} s", f"Spark with one row, {idle:.1f} s", 1 / ratio, most=1.5)]
+
+
 def growth(bench: Bench) -> list[Row]:
     """Compare the time per image of large runs with that of a small run. The photos of large runs are links."""
     originals = photos.small(bench.folder / "originals", bench.images // 4)
@@ -302,6 +316,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         neighbours,
         reuse,
         floor,
+        around,
         growth,
         planning,
         listing,
