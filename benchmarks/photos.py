@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import tempfile
 from itertools import cycle, islice
 from pathlib import Path
@@ -34,6 +35,12 @@ def linked(folder: Path, originals: Path, count: int, labels: int | None = None)
         if number < (labels or len(files)):
             label.mkdir(parents=True, exist_ok=True)
         (label / f"{number:07d}.jpg").hardlink_to(file)
+    return folder
+
+
+def zipped(folder: Path, originals: Path) -> Path:
+    """Make a folder with one zip file of all photos of another folder, and return it."""
+    shutil.make_archive(str(folder / "photos"), "zip", originals)
     return folder
 
 

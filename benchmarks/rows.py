@@ -80,9 +80,11 @@ def whole(bench: Bench) -> list[Row]:
 def distance(bench: Bench) -> list[Row]:
     """Compare a storage 50 ms away with a storage nearby, for the feature stage and for bare loops."""
     folder, few = photos.small(bench.folder / "distant", bench.images // 2), photos.small(bench.folder / "near", 1_000)
+    zipped = photos.zipped(bench.folder / "zipped", folder)
     rows = []
     for what, there, measure, least in (
         ("feature stage, photos 50 ms away", folder, bench.compute, 0.9),
+        ("feature stage, photos in a zip 50 ms away", zipped, bench.compute, 0.95),
         ("bare loops, photos 50 ms away", few, bench.loops, None),
     ):
         with bucket("--folder", str(there), delay=0.05) as far, bucket("--folder", str(there), delay=0) as near:

@@ -17,7 +17,8 @@ CORES = 4  # per worker, in every environment
 MEMORY = 8  # GiB per worker for four tasks, Spark and the model; EMR Serverless bills it
 PHOTO_BYTES = 100_000  # of the photos in the table of requests; with smaller ones, shards save more
 SHARD_BYTES = 128 * 10**6
-BYTES_PER_GET = 8 * 2**20  # of a shard
+BYTES_PER_GET = 4 * 2**20  # of a shard, by a run
+BYTES_PER_GET_OF_PACK = 8 * 2**20
 GETS_PER_DIRECTORY = 4  # at most
 WATTS = 23.2  # m7g.xlarge at full load, by Cloud Carbon Footprint's coefficients
 OVERHEAD = 1.13  # electricity of a data centre divided by that of its machines (PUE), as AWS publishes it
@@ -141,14 +142,14 @@ def requests(photos: int, size: int = PHOTO_BYTES) -> dict[str, Requests]:
     reads it back; the next time, it reads the directories of all shards.
     """
     shards = math.ceil(photos * size / SHARD_BYTES)
-    parts = math.ceil(photos * size / BYTES_PER_GET) + shards
+    parts, packed = (math.ceil(photos * size / part) + shards for part in (BYTES_PER_GET, BYTES_PER_GET_OF_PACK))
     pages, shard_pages = math.ceil(photos / 1000), math.ceil(shards / 1000)
     return {
         "upload photos": Requests(0, photos),
         "a run on photos": Requests(photos, pages),
-        "pack a local folder into a bucket": Requests(parts, shards + shard_pages),
-        "pack a prefix of a bucket": Requests(photos + parts, pages + shards + shard_pages),
-        "a run on shards": Requests(parts + GETS_PER_DIRECTORY * shards, shard_pages),
+        "pack a local folder into a bucket": Requests(packed, shards + shard_pages),
+        "pack a prefix of a bucket": Requests(photos + packed, pages + shards + shard_pages),
+        "a run on shards": Requests(parts + shards, shard_pages),
         "pack the photos of a day": Requests(GETS_PER_DIRECTORY * shards, shard_pages + 1),
     }
 
