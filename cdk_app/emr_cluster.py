@@ -205,6 +205,9 @@ def configurations(region: str, core_nodes: int, spot_nodes: int) -> dict[str, d
         "PYTHONPATH": f"./{ENVIRONMENT}:./{CODE}",
         "AWS_REGION": region,  # YARN does not set it in containers; obstore reads this variable
         "AWS_DEFAULT_REGION": region,  # boto3 reads this one
+        # By itself, boto3 asks the node for credentials once and waits for 1 s, which is too short on a busy node.
+        "AWS_METADATA_SERVICE_TIMEOUT": "5",
+        "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5",
         "OMP_NUM_THREADS": "1",  # there is one task per core, so more threads would only wait for each other
     }
     files = {

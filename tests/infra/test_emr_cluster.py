@@ -87,6 +87,7 @@ def test_driver_and_executors_see_the_environment(where: str) -> None:
     assert spark[f"{where}.PYTHONPATH"] == "./environment:./code"
     assert spark[f"{where}.AWS_REGION"] == "eu-west-1"
     assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
+    assert int(spark[f"{where}.AWS_METADATA_SERVICE_NUM_ATTEMPTS"]) > 1
 
 
 @pytest.mark.parametrize("file", ["core-site", "spark-defaults"])
