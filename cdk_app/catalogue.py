@@ -110,9 +110,9 @@ class Catalogue(Construct):
         tables = [self._runs(), *(self._table_of_photos(name, schema) for name, schema in sql.TABLES.items())]
         self.workgroup = self._workgroup()
         for table in tables:
-            table.add_dependency(in_glue)
+            table.add_resource_dependency(in_glue)
         for query in queries.load().values():
-            self._named_query(query).add_dependency(self.workgroup)
+            self._named_query(query).add_resource_dependency(self.workgroup)
         self._readers()
 
     def _runs(self) -> glue.CfnTable:

@@ -35,6 +35,17 @@ STATEFUL = {
     "AWS::Budgets::Budget": {"WatchBudget1233585C"},
     "AWS::KMS::Key": {"ClusterDiskKeyB15BEE86"},
 }
+#: Types that cost nothing while nothing runs, except for stored bytes. The first ten alarms of an account are free.
+FREE_WHILE_IDLE = {
+    *("AWS::Athena::NamedQuery", "AWS::Athena::WorkGroup", "AWS::Glue::Database", "AWS::Glue::Table"),
+    *("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::Logs::LogGroup", "AWS::Lambda::Function"),
+    *("AWS::Lambda::Permission", "AWS::StepFunctions::StateMachine", "AWS::Events::Rule", "AWS::CloudWatch::Alarm"),
+    *("AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::EMR::SecurityConfiguration", "AWS::IAM::ManagedPolicy"),
+    *("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::InstanceProfile", "AWS::EC2::VPC", "AWS::EC2::Subnet"),
+    *("AWS::EC2::RouteTable", "AWS::EC2::SubnetRouteTableAssociation", "AWS::EC2::SecurityGroup"),
+    *("AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress", "AWS::EC2::VPCEndpoint"),
+    *("Custom::S3AutoDeleteObjects", "Custom::CleanUp"),
+}
 #: The role of CDK's function that empties buckets. CDK writes it, and the app cannot add a denial to it.
 ROLE_OF_CDK = "CustomS3AutoDeleteObjectsCustomResourceProviderRole"
 SETTINGS = [
@@ -238,6 +249,11 @@ def test_every_resource_that_costs_carries_the_tags(synthesise: Synthesise, kind
     for properties in found.values():
         tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
         assert tags.items() >= {"project": "fruits", "stage": "prod", "stack": "fruits-prod"}.items()
+
+
+def test_nothing_costs_while_nothing_runs(dev: Synthesised) -> None:
+    assert {resource["Type"] for resource in dev.template["Resources"].values()} <= FREE_WHILE_IDLE
+    assert {endpoint["VpcEndpointType"] for endpoint in dev.of("AWS::EC2::VPCEndpoint").values()} == {"Gateway"}
 
 
 def test_no_account_is_named(dev: Synthesised) -> None:
