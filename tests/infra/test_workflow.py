@@ -269,40 +269,29 @@ def test_the_cause_of_a_failed_job_is_its_own_reason_and_the_place_of_the_log(de
     assert message["Subject"] == "fruits-dev: run-1 failed"
 
 
-@pytest.mark.parametrize("step_state", ["CANCELLED", "INTERRUPTED"])
-def test_a_cluster_that_does_not_start_gives_emrs_reason(definition: dict[str, Any], step_state: str) -> None:
-    ended = {"Code": "VALIDATION_ERROR", "Message": "The instance type is sold out."}
-    aws = Aws(start_seconds=600, step_state=step_state, cluster_ended=ended)
-    execution = run(definition, aws)
+SOLD_OUT = {"Code": "VALIDATION_ERROR", "Message": "The instance type is sold out."}
+KILLED = "The job ended without giving a reason. Perhaps its driver was killed, or the node of the driver was lost."
+LOG = "s3://StorageLogs/stderr.gz"
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"start_seconds": 600, "step_state": "CANCELLED", "cluster_ended": SOLD_OUT}, SOLD_OUT["Message"]),
+        ({"start_seconds": 600, "step_state": "INTERRUPTED", "cluster_ended": SOLD_OUT}, SOLD_OUT["Message"]),
+        ({"fails": {"elasticmapreduce:addStep": FAILED}, "cluster_ended": SOLD_OUT}, SOLD_OUT["Message"]),
+        ({"step_state": "CANCELLED"}, "The step was cancelled before it had ended."),
+        ({"step_state": "FAILED", "step_ended": {"Reason": "Unknown Error.", "LogFile": LOG}}, f"{KILLED} {LOG}"),
+        ({"step_state": "FAILED"}, KILLED),
+        ({"step_state": "FAILED", "step_ended": {"Reason": "No memory.", "Message": "Killed."}}, "No memory. Killed."),
+    ],
+)
+def test_without_a_reason_of_the_job_the_cause_is_that_of_emr(
+    definition: dict[str, Any], given: dict[str, Any], cause: str
+) -> None:
+    execution = run(definition, Aws(**given))
     assert execution.error == "JobFailed"
-    assert execution.cause.startswith("The instance type is sold out. Logs: ")
-
-
-def test_a_cluster_that_ends_before_it_gets_a_step_gives_emrs_reason(definition: dict[str, Any]) -> None:
-    aws = Aws(
-        fails={"elasticmapreduce:addStep": FAILED},
-        cluster_ended={"Code": "VALIDATION_ERROR", "Message": "The instance type is sold out."},
-    )
-    assert run(definition, aws).cause.startswith("The instance type is sold out. Logs: ")
-
-
-def test_a_step_that_is_cancelled_by_hand_says_so(definition: dict[str, Any]) -> None:
-    execution = run(definition, Aws(step_state="CANCELLED"))
-    assert execution.cause.startswith("The step was cancelled before it had ended. Logs: ")
-
-
-@pytest.mark.parametrize("details", [{"Reason": "Unknown Error.", "LogFile": "s3://StorageLogs/stderr.gz"}, {}])
-def test_a_step_that_fails_without_a_reason_says_so(definition: dict[str, Any], details: dict[str, str]) -> None:
-    aws = Aws(step_state="FAILED", step_ended=details)
-    assert run(definition, aws).cause.startswith(
-        "The job ended without giving a reason. Perhaps its driver was killed, or the node of the driver was lost. "
-        f"{details.get('LogFile', '')} Logs: ".replace("  ", " ").replace(". Logs", ". Logs")
-    )
-
-
-def test_a_step_that_fails_with_a_reason_gives_it(definition: dict[str, Any]) -> None:
-    aws = Aws(step_state="FAILED", step_ended={"Reason": "Out of memory.", "Message": "Killed."})
-    assert run(definition, aws).cause.startswith("Out of memory. Killed. Logs: ")
+    assert execution.cause.startswith(f"{cause} Logs: ")
 
 
 def test_a_job_that_takes_too_long_is_ended(definition: dict[str, Any]) -> None:
