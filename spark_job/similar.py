@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spark_job import archives, pipeline, runs
+from spark_job.archives import Photos
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
 from spark_job.network import MOBILENET_V2, Network
@@ -101,16 +102,21 @@ def search(photo: str, run: str, weights: str | None = None, k: int = 5, network
 def decode_photo(photo: str, side: int) -> NDArray[np.uint8]:
     """Return the pixels of the photo at a path or URI, shape (side, side, 3); UserError if it cannot be used."""
     try:
-        return decode(_read(photo), side)
+        return decode(_read(*_locate(photo)), side)
     except OSError as error:
         raise UserError(f"The photo {photo} cannot be read: {error.strerror or error}.") from error
     except RejectedPhotoError as error:
         raise UserError(f"The photo {photo} cannot be used: {error}.") from error
 
 
-def _read(photo: str) -> bytes:
+def _locate(photo: str) -> tuple[Photos, str]:
+    """Return where the photo at a path or URI is, and its path there."""
     start = archives.start_of_path(photo)
-    return archives.Photos(open_store(photo[:start] or ".")).read(photo[start:], check_size).data
+    return Photos(open_store(photo[:start] or ".")), photo[start:]
+
+
+def _read(source: Photos, path: str) -> bytes:
+    return source.read(path, check_size).data
 
 
 def _load_model(weights: str | None, network: Network, manifest: Manifest) -> CompiledNetwork:
@@ -187,18 +193,18 @@ def text(found: Found) -> str:
 
 def page(found: Found) -> str:
     """Return the result as one HTML page that loads nothing. A photo that is gone is shown as an empty frame."""
-    source = open_store(found.run.input)
-    pictures = [_picture(f"{source.uri}/{neighbour.path}") for neighbour in found.neighbours]
+    source = Photos(open_store(found.run.input))
+    pictures = [_picture(source, neighbour.path) for neighbour in found.neighbours]
     return render_template(
         "similar.html.j2",
         found=found,
-        picture=_picture(found.photo),
+        picture=_picture(*_locate(found.photo)),
         neighbours=list(zip(found.neighbours, pictures, strict=True)),
     )
 
 
-def _picture(photo: str) -> str | None:
+def _picture(source: Photos, path: str) -> str | None:
     try:
-        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(_read(photo), _PICTURE_SIDE)).decode()
+        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(_read(source, path), _PICTURE_SIDE)).decode()
     except (OSError, RejectedPhotoError):
         return None

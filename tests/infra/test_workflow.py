@@ -134,7 +134,7 @@ def test_without_images_no_cluster_starts(definition: dict[str, Any], photos: li
     assert aws.named("sns:publish")
 
 
-@pytest.mark.parametrize("name", ["1.JPG", "1.jpeg", "1.Png", "1.webp"])
+@pytest.mark.parametrize("name", ["1.JPG", "1.jpeg", "1.Png", "1.webp", "fruits.ZIP"])
 def test_an_image_is_found_on_a_later_page_and_in_any_case(definition: dict[str, Any], name: str) -> None:
     aws = Aws(job=publish, photos=[f"photos/{number:04}.txt" for number in range(250)] + [f"photos/z/{name}"])
     assert run(definition, aws).status == "SUCCEEDED"

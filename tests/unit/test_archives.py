@@ -16,6 +16,7 @@ from spark_job import archives, plan
 from spark_job.features import Photo, Read, read_ahead, together
 from spark_job.network.images import decode
 from spark_job.rejection import Reason, RejectedPhotoError
+from spark_job.similar import decode_photo
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from tests.hostile_archives import PHOTO, corpus, written
@@ -114,6 +115,7 @@ def test_photos_are_found_by_their_paths(tmp_path: Path) -> None:
     photos = archives.Photos(open_store(str(tmp_path / "in")))
     expected = {"folder.zip/x.ZIP/Apple/1.jpg": PHOTO, "folder.zip/Pear/2.jpg": b"2", "3.jpg": b"3"}
     assert {path: photos.read(path).data for path in expected} == expected
+    assert decode_photo(f"{tmp_path}/in/folder.zip/x.ZIP/Apple/1.jpg", 32).shape == (32, 32, 3)
     for missing in ("folder.zip/x.ZIP/Apple/2.jpg", "folder.zip/Pear/3.jpg", "no.zip/1.jpg"):
         with pytest.raises(FileNotFoundError):
             photos.read(missing)
