@@ -11,13 +11,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spark_job.moments import FittedPca
+from spark_job.moments import Array, FittedPca
 from spark_job.storage.base import Store
 from spark_job.tables import Table
 
 _CLASSES = {"centre": "feature.StandardScalerModel", "pca": "feature.PCAModel"}
 """The uids of the stages, in order, and their classes in Spark."""
 _COLUMN_TYPES = b"org.apache.spark.sql.parquet.row.metadata"
+_TYPES = {
+    "VectorUDT": pa.struct(
+        [
+            ("type", pa.int8()),
+            ("size", pa.int32()),
+            ("indices", pa.list_(pa.int32())),
+            ("values", pa.list_(pa.float64())),
+        ]
+    ),
+    "MatrixUDT": pa.struct(
+        [
+            *(("type", pa.int8()), ("numRows", pa.int32()), ("numCols", pa.int32())),
+            *(("colPtrs", pa.list_(pa.int32())), ("rowIndices", pa.list_(pa.int32()))),
+            *(("values", pa.list_(pa.float64())), ("isTransposed", pa.bool_())),
+        ]
+    ),
+}
+"""How Spark stores vectors and matrices. Importing its own classes, ``pyspark.ml``, takes a second."""
+_DENSE = 1
 
 
 def save(fitted: FittedPca, store: Store, folder: str) -> None:
@@ -26,17 +45,14 @@ def save(fitted: FittedPca, store: Store, folder: str) -> None:
     The pipeline reads the vector column ``features`` (see ``pyspark.ml.functions.array_to_vector``) and adds ``pca``.
     Spark's ``PCAModel`` does not subtract the mean, so a ``StandardScalerModel`` comes first.
     """
-    from pyspark.ml.linalg import DenseMatrix, DenseVector  # 13 MB, which `similar` does not need
-
-    width, k = fitted.components.shape
     with_std = bool((fitted.scale != 1).any())
     centre = {"inputCol": "features", "outputCol": "centred", "withMean": True, "withStd": with_std}
-    rotate = {"inputCol": "centred", "outputCol": "pca", "k": k}
-    _write_row(_data(store, folder, "centre"), std=DenseVector(fitted.scale), mean=DenseVector(fitted.mean))
+    rotate = {"inputCol": "centred", "outputCol": "pca", "k": fitted.k}
+    _write_row(_data(store, folder, "centre"), std=_vector(fitted.scale), mean=_vector(fitted.mean))
     _write_row(
         _data(store, folder, "pca"),
-        pc=DenseMatrix(width, k, fitted.components.ravel(order="F")),
-        explainedVariance=DenseVector(fitted.explained_variance_ratio[:k]),
+        pc=_matrix(fitted.components),
+        explainedVariance=_vector(fitted.explained_variance_ratio[: fitted.k]),
     )
     for uid, params in (("centre", centre), ("pca", rotate)):
         _describe(store, _stage(folder, uid), _CLASSES[uid], uid, params)
@@ -84,14 +100,38 @@ def _describe(store: Store, folder: str, kind: str, uid: str, params: dict[str, 
     store.write(f"{folder}/metadata/part-00000", f"{json.dumps(about)}\n".encode())
 
 
-def _write_row(table: Table, **columns: Any) -> None:
-    """Write one row of Spark's vectors and matrices."""
-    from pyspark.sql.pandas.types import to_arrow_schema
-    from pyspark.sql.types import StructField, StructType
+def _vector(values: Array) -> tuple[str, dict[str, object]]:
+    return "VectorUDT", {"type": _DENSE, "values": values}
 
-    types = StructType([StructField(name, value.__UDT__) for name, value in columns.items()])
-    schema = to_arrow_schema(types).with_metadata({_COLUMN_TYPES: types.json()})
-    arrays = [pa.array([value.__UDT__.serialize(value)], schema.field(name).type) for name, value in columns.items()]
+
+def _matrix(values: Array) -> tuple[str, dict[str, object]]:
+    rows, columns = values.shape
+    by_column = values.ravel(order="F")
+    fields = {"type": _DENSE, "numRows": rows, "numCols": columns, "values": by_column, "isTransposed": False}
+    return "MatrixUDT", fields
+
+
+def _write_row(table: Table, **columns: tuple[str, dict[str, object]]) -> None:
+    """Write one row of vectors and matrices, each given as the name of its type and the values of its fields."""
+    from pyspark.sql.pandas.types import from_arrow_type
+
+    schema = pa.schema([(name, _TYPES[kind]) for name, (kind, _) in columns.items()])
+    fields = [
+        {
+            "name": name,
+            "nullable": True,
+            "metadata": {},
+            "type": {
+                "type": "udt",
+                "class": f"org.apache.spark.ml.linalg.{kind}",
+                "pyClass": f"pyspark.ml.linalg.{kind}",
+                "sqlType": from_arrow_type(_TYPES[kind]).jsonValue(),
+            },
+        }
+        for name, (kind, _) in columns.items()
+    ]
+    schema = schema.with_metadata({_COLUMN_TYPES: json.dumps({"type": "struct", "fields": fields})})
+    arrays = [pa.array([values], _TYPES[kind]) for kind, values in columns.values()]
     table.write("part-00000.parquet", [pa.record_batch(arrays, schema=schema)], schema)
 
 

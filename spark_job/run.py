@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -174,13 +173,10 @@ def _reduce(context: SparkContext, source: Store, folder: RunFolder, settings: S
     table, photos = folder.table(runs.FEATURES), folder.table(runs.PHOTOS)
     with stages.stage("pca"):
         fitted = pca.fit(context, table, settings.components, settings.standardize)
-    with ThreadPoolExecutor() as pool:
-        # Importing pyspark.ml, to save the model, takes a second in which the executors can compute the projection.
-        saved = pool.submit(pipeline.save, fitted, folder.output, f"{folder.path}/{runs.MODEL}")
-        with stages.stage("projection"):
-            pca.project(context, table, fitted, folder.table(runs.PCA), photos)
-            census = _count(context, table)
-        saved.result()
+        pipeline.save(fitted, folder.output, f"{folder.path}/{runs.MODEL}")
+    with stages.stage("projection"):
+        pca.project(context, table, fitted, folder.table(runs.PCA), photos)
+        census = _count(context, table)
     with stages.stage("neighbours"):
         neighbours = folder.table(runs.NEIGHBOURS)
         distances = search(context, photos, len(census.hashes), folder.table(runs.CELLS), neighbours)
