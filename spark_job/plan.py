@@ -266,8 +266,9 @@ def make(
         counts.setdefault(name, Counter())[run_id] = photos
     if not counts:
         others = f" These are left out: {describe_left_out(left_out)}." if left_out else ""
+        place = f"{store.uri}/{archive['path']}" if archive else store.uri
         raise UserError(
-            f"There is no photo in {store.uri}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it, "
+            f"There is no photo in {place}. Photos end in {', '.join(SUFFIXES)} and may be in any folder below it, "
             f"or in a zip file.{others}"
         )
     return Plan(table, [_plan_file(name, counts[name]) for name in sorted(counts)], left_out)
