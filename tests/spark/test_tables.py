@@ -37,6 +37,7 @@ def test_writing_a_file_again_replaces_it(tmp_path: Path, spark: SparkSession) -
         "label": "string",
         "size": "bigint",
         "modified": "timestamp",
+        "crc": "bigint",
         "sha256": "binary",
         "pixels_sha256": "binary",
         "width": "int",
