@@ -174,6 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - http.server requires these names
 
+    def handle_expect_100(self) -> bool:
+        """Tell the client at once to send the body; boto3 would wait for a second."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
     def log_message(self, *_: object) -> None:
         """Log nothing."""
 
