@@ -1,7 +1,7 @@
 """Measure the search for neighbours on one core: ``python -m benchmarks.search ours|faiss|cells COUNT``.
 
 It prints the seconds, and for cells also the recall@10. The vectors are like those of photos of fruit: 128 components
-whose variance decreases as 1/i, and photos in groups of 60 that are close together.
+whose variance decreases as 1/i^1.3, and photos in groups of 60 that are close together.
 """
 
 import resource
@@ -21,7 +21,7 @@ _CHECKED = 500
 def vectors(count: int) -> Vectors:
     """Return vectors like those of photos."""
     rng = np.random.default_rng(0)
-    scale = np.sqrt(100 / np.arange(1, 129)).astype(np.float32)
+    scale = (10 * np.arange(1, 129) ** -0.65).astype(np.float32)
     centres = rng.standard_normal((-(-count // 60), 128), np.float32)
     found: Vectors = (
         centres[rng.integers(0, len(centres), count)] + 0.7 * rng.standard_normal((count, 128), np.float32)

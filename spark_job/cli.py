@@ -371,20 +371,20 @@ def _similar(options: argparse.Namespace, console: Console) -> None:  # noqa: AR
 
 
 def _findings(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages
-    from spark_job.findings import listing
+    from spark_job import list_findings
 
     if options.limit is not None and options.limit < 1:
         raise UserError(f"limit is {options.limit}. Give the number of findings to list, at least 1.")
     is_table = not (options.json or options.csv or options.html)
     limit = options.limit or (_LISTED if is_table else None)
-    listed = listing.find(options.run, options.kind, options.min_score, limit)
+    listed = list_findings.find(options.run, options.kind, options.min_score, limit)
     if options.html:
-        _write(options.html, listing.page(listed).encode())
+        _write(options.html, list_findings.page(listed).encode())
     elif options.json or options.csv:
-        print(listing.to_json(listed) if options.json else listing.to_csv(listed))
+        print(list_findings.to_json(listed) if options.json else list_findings.to_csv(listed))
     else:
-        Console().print(listing.terminal_table(listed))
-        print(listing.summary(listed))
+        Console().print(list_findings.terminal_table(listed))
+        print(list_findings.summary(listed))
 
 
 def _sql(options: argparse.Namespace, console: Console) -> None:  # noqa: ARG001 - too quick for stages

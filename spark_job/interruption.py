@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a cluster does not have it
     from psutil import Process
 
 ending = threading.RLock()
-"""The lock of the code that decides how a run ends: published, failed or interrupted."""
+"""Held by whoever says how a run ends: it is published, it has failed, or it was interrupted."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PUBLISHING_SECONDS = 60.0

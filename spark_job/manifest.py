@@ -90,7 +90,8 @@ class Manifest:
     Times are UTC, in ISO 8601. ``seconds`` is by stage, in the order of the stages. ``retries`` counts the reads of
     photos that had to be repeated. ``reused`` is the number of reused photos by the run that they came from, and
     ``reused_from`` is the run that gave most of them. ``left_out`` is the number of files that look like photos but are
-    none of the run: by ending, and ``hidden``. ``findings`` is the number of findings by kind.
+    none of the run: by ending, and ``hidden``. ``findings`` is the number of findings by kind, and ``mixed_labels`` are
+    the pairs of labels that the network confuses most, see :func:`spark_job.findings.kinds.mixed_labels`.
     """
 
     run_id: str
@@ -112,6 +113,7 @@ class Manifest:
     reused: dict[str, int]
     left_out: dict[str, int]
     findings: dict[str, int]
+    mixed_labels: dict[str, float]
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

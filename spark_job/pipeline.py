@@ -35,7 +35,7 @@ _TYPES = {
         ]
     ),
 }
-"""How Spark stores vectors and matrices. Importing its own classes, ``pyspark.ml``, takes 0.7 s."""
+"""How Spark stores vectors and matrices. Importing its own classes, ``pyspark.ml``, takes a second."""
 _DENSE = 1
 
 

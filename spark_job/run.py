@@ -13,7 +13,7 @@ from spark_job import __version__, features, pca, pipeline, plan, reuse, runs, s
 from spark_job.archives import Photos
 from spark_job.errors import RunError
 from spark_job.features import FeatureTask, Rejections
-from spark_job.findings.kinds import typical_distance
+from spark_job.findings.kinds import mixed_labels
 from spark_job.findings.search import search
 from spark_job.findings.stage import Found, judge
 from spark_job.manifest import Counts, Manifest, PcaRecord
@@ -91,7 +91,7 @@ def run(
             settings=asdict(settings),
             counts=Counts(todo.found, reduced.census.computed, reduced.census.reused, rejections.counts.total()),
             rejected=dict(sorted(rejections.counts.items())),
-            labels=reduced.census.labels,
+            labels=dict(sorted(reduced.census.labels.items())),
             model=model.record,
             pca=_pca_record(settings, reduced.fitted, reduced.sample),
             seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
@@ -102,6 +102,7 @@ def run(
             retries=task.retries.value,
             left_out=dict(todo.left_out.most_common()),
             findings=reduced.found.in_order,
+            mixed_labels=mixed_labels(reduced.found.votes),
         )
         ratios = reduced.fitted.explained_variance_ratio.tolist()
         folder.publish(manifest, page.render(manifest, ratios, reduced.points, rejections.examples, reduced.chapters))
@@ -179,15 +180,16 @@ def _reduce(context: SparkContext, source: Store, folder: RunFolder, settings: S
         census = _count(context, table)
     with stages.stage("neighbours"):
         neighbours = folder.table(runs.NEIGHBOURS)
-        distances = search(context, photos, len(census.hashes), folder.table(runs.CELLS), neighbours)
-        if len(distances) != len(census.hashes):
+        searched = search(context, photos, census.photos, folder.table(runs.CELLS), neighbours)
+        if searched.photos != census.photos:
             raise RunError(
-                f"{len(distances):,} of {len(census.hashes):,} photos have neighbours, so the run is not published. "
+                f"{searched.photos:,} of {census.photos:,} photos have neighbours, so the run is not published. "
                 "Run again."
             )
     with stages.stage("findings"):
-        typical = typical_distance(distances)
-        found = judge(context, photos, neighbours, census.labels, typical, folder.table(runs.FINDINGS))
+        found = judge(
+            context, photos, neighbours, census.labels, searched.typical_distance, folder.table(runs.FINDINGS)
+        )
     with stages.stage("report"):
         drawn = sample.draw(context, table, census, fitted)
         shown = Photos(source)

@@ -209,7 +209,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def failure_left(self) -> Iterator[None]:
-        """Write ``_failed.json`` if the block raises or is interrupted. Only the run with the id may do this."""
+        """Leave the reason if the block fails or is interrupted. Only the run that has claimed the id may enter it."""
         with interruption.scope(self._leave_interruption):
             try:
                 yield

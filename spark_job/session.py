@@ -42,6 +42,9 @@ def start() -> SparkSession:
     # Otherwise SQL tasks and RDD tasks get different environments, and Spark starts two pools of Python workers.
     conf.set("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "false")
     conf.set("spark.executorEnv.OMP_NUM_THREADS", "1")  # a task has one core, but numpy would start a thread per core
+    # With one pool per thread, a worker keeps the memory of all threads that ever read a file.
+    conf.set("spark.executorEnv.MALLOC_ARENA_MAX", "1")
+    conf.set("spark.executorEnv.ARROW_DEFAULT_MEMORY_POOL", "system")
     # Only spark-submit sets this variable: `fruits` ignores that of the shell (see isolation.py).
     if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkContext._active_spark_context is None:
         _start_on_laptop(conf.setAll([*_prepare_laptop().items()]))

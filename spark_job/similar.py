@@ -1,6 +1,5 @@
 """Finds the photos of a published run that look most like one photo. It needs no Spark."""
 
-import base64
 import dataclasses
 import heapq
 import json
@@ -20,7 +19,7 @@ from spark_job.archives import Photos
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
 from spark_job.network import MOBILENET_V2, Network
-from spark_job.network.images import check_size, decode, thumbnail
+from spark_job.network.images import check_size, decode, thumbnail_if_possible
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.weights import load
 from spark_job.rejection import RejectedPhotoError
@@ -170,6 +169,7 @@ def nearest(query: NDArray[Any], vectors: NDArray[Any], k: int) -> tuple[NDArray
     tuple of ndarray
         Indices and Euclidean distances, each of shape (min(k, n),). Equal distances keep the order of the rows.
     """
+    # For one query, numpy takes less time than the import of faiss.
     distances = np.linalg.norm(vectors - query, axis=1).astype(np.float64)
     rows = np.argsort(distances, kind="stable")[:k]
     return rows, distances[rows]
@@ -194,17 +194,11 @@ def text(found: Found) -> str:
 def page(found: Found) -> str:
     """Return the result as one HTML page that loads nothing. A photo that is gone is shown as an empty frame."""
     source = Photos(open_store(found.run.input))
-    pictures = [_picture(source, neighbour.path) for neighbour in found.neighbours]
+    places = [_locate(found.photo), *((source, neighbour.path) for neighbour in found.neighbours)]
+    picture, *pictures = [thumbnail_if_possible(partial(_read, *place), _PICTURE_SIDE) for place in places]
     return render_template(
         "similar.html.j2",
         found=found,
-        picture=_picture(*_locate(found.photo)),
+        picture=picture,
         neighbours=list(zip(found.neighbours, pictures, strict=True)),
     )
-
-
-def _picture(source: Photos, path: str) -> str | None:
-    try:
-        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(_read(source, path), _PICTURE_SIDE)).decode()
-    except (OSError, RejectedPhotoError):
-        return None

@@ -5,6 +5,7 @@ cores that run the network; Arrow needs a tenth of that time. Each task names it
 that runs twice writes the same file again. A file appears whole or not at all, as every object in a store does.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -294,3 +295,9 @@ def matrix(column: pa.Array) -> NDArray[np.float32]:
     """Return a column of n lists, all of length d, as an array of shape (n, d), without a copy."""
     rows: NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), -1)
     return rows
+
+
+def path_hashes(paths: Iterable[str]) -> NDArray[np.uint64]:
+    """Return a hash of 64 bits for each path."""
+    digests = b"".join(hashlib.blake2b(path.encode(), digest_size=8).digest() for path in paths)
+    return np.frombuffer(digests, ">u8").astype(np.uint64)

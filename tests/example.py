@@ -24,6 +24,7 @@ MANIFEST = Manifest(
     reused={},
     left_out={},
     findings={},
+    mixed_labels={},
 )
 
 WITHOUT_SPARK = [

@@ -107,7 +107,7 @@ class CleanUp:
         _raise_alarm(old)
 
     def end_everything(self) -> None:
-        """End all runs, then remove from the network what the stack did not create.
+        """Return when no execution, no cluster, and nothing that the stack did not create is left in the network.
 
         Raises
         ------

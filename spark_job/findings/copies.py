@@ -1,6 +1,8 @@
 """Finds photos that are copies of each other, from their miniatures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,35 +35,54 @@ def likeness(miniatures: NDArray[np.uint8], others: NDArray[np.uint8], places: N
     ndarray of float32, shape (n, k)
         From -1 to 1; 0 if one of both has only one colour.
     """
+    others = _colour_by_colour(others)
+    sums = others.sum(axis=1, dtype=np.int64)
+    squares = np.einsum("ij,ij->i", others, others, dtype=np.int64)
+    spread = _root_or_infinity(squares - sums**2 / others.shape[1])
     alike = np.zeros(places.shape, np.float32)
     for start in range(0, len(places), _PHOTOS_AT_ONCE):
         part = slice(start, start + _PHOTOS_AT_ONCE)
-        alike[part] = _likeness(miniatures[part], _normed(others[places[part]]))
+        near = places[part]
+        compared = _Others(others[near].astype(np.float32), sums[near], spread[near])
+        alike[part] = _likeness(_colour_by_colour(miniatures[part]).astype(np.float32), compared)
     return alike
 
 
-def _likeness(miniatures: NDArray[np.uint8], others: Likeness) -> Likeness:
-    photos = miniatures.reshape(-1, MINIATURE_SIDE, MINIATURE_SIDE, 3)
-    best = _best(_normed(np.stack([photos, photos[:, :, ::-1]], axis=1)), others)
+class _Others(NamedTuple):
+    """The other miniatures of some photos, shape (n, k, 588), their sums and their distances from their means."""
+
+    pixels: Likeness
+    sums: NDArray[np.int64]
+    spread: NDArray[np.float64]
+
+    def correlation(self, views: Likeness) -> Likeness:
+        """Return the largest correlation of each of the others with the views of its photo, shape (n, views, 588)."""
+        means = views.mean(axis=2)
+        spread = _root_or_infinity(np.einsum("nvp,nvp->nv", views, views) - means**2 * views.shape[2])
+        products = self.pixels @ views.transpose(0, 2, 1) - self.sums[:, :, np.newaxis] * means[:, np.newaxis]
+        best: Likeness = (products / spread[:, np.newaxis]).max(axis=2) / self.spread
+        return best
+
+
+def _likeness(miniatures: Likeness, others: _Others) -> Likeness:
+    photos = miniatures.reshape(-1, 3, MINIATURE_SIDE, MINIATURE_SIDE)
+    photos -= photos.mean(axis=(1, 2, 3), keepdims=True)  # float32 has few digits
+    best = others.correlation(np.stack([photos, photos[..., ::-1]], axis=1).reshape(len(photos), 2, -1))
     close = np.flatnonzero((best > _WORTH_CROPPING).any(axis=1))
     if len(close):
-        best[close] = np.maximum(best[close], _best(_normed(_crops(photos[close])), others[close]))
+        compared = _Others(others.pixels[close], others.sums[close], others.spread[close])
+        for views in _crops(photos[close]):
+            best[close] = np.maximum(best[close], compared.correlation(views))
     return best
 
 
-def _best(views: Likeness, others: Likeness) -> Likeness:
-    """Return the correlation of each other photo with the view of the photo that is most like it."""
-    best: Likeness = (others @ views.transpose(0, 2, 1)).max(axis=2)
-    return best
-
-
-def _crops(photos: NDArray[np.uint8]) -> Likeness:
-    """Return parts of photos, shape (n, side, side, 3), enlarged to their size: shape (n, 16, side, side, 3)."""
+def _crops(photos: Likeness) -> Iterator[Likeness]:
+    """Yield parts of photos, shape (n, 3, side, side), enlarged to their size: four times shape (n, 4, 588)."""
     maps = np.stack([_enlarge(MINIATURE_SIDE, offset) for offset in _OFFSETS])
-    down = np.tensordot(photos.astype(np.float32), maps, axes=(1, 2))  # n, column, colour, offset, row
-    both = np.tensordot(down, maps, axes=(1, 2))  # n, colour, offset, row, offset, column
-    moved = both.transpose(0, 2, 4, 3, 5, 1)
-    return moved.reshape(len(photos), len(_OFFSETS) ** 2, *photos.shape[1:])
+    rows = np.tensordot(photos, maps, axes=(2, 2))  # n, colour, column, offset, row
+    rows = np.ascontiguousarray(rows.transpose(0, 3, 1, 4, 2))
+    for enlarge in maps:
+        yield (rows @ enlarge.T).reshape(len(photos), len(maps), -1)
 
 
 def _enlarge(side: int, offset: float) -> Likeness:
@@ -74,28 +95,52 @@ def _enlarge(side: int, offset: float) -> Likeness:
     return matrix
 
 
-def _normed(miniatures: NDArray[np.generic]) -> Likeness:
-    """Return vectors of mean 0 and length 1; 0 for miniatures of one colour. All axes but the first two are one."""
-    vectors = miniatures.reshape(*miniatures.shape[:2], -1).astype(np.float32)
-    vectors -= vectors.mean(axis=2, keepdims=True)
-    lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-3)
+def _colour_by_colour(miniatures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return miniatures with all values of red first, then green, then blue."""
+    return miniatures.reshape(len(miniatures), -1, 3).transpose(0, 2, 1).reshape(len(miniatures), -1)
 
 
-def groups(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Return the connected groups of paths, sorted, from pairs of paths that belong together."""
-    parents: dict[str, str] = {}
+def _root_or_infinity(squares: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return square roots, or infinity for miniatures of one colour, so that their correlation is 0."""
+    return np.where(squares > 1e-3, np.sqrt(np.maximum(squares, 0)), np.inf)
 
-    def root(path: str) -> str:
-        while (parent := parents.setdefault(path, path)) != path:
-            parents[path] = parents[parent]  # halve the way for those who come later
-            path = parent
-        return path
 
-    for one, other in pairs:
-        first, second = sorted((root(one), root(other)))
-        parents[second] = first
-    members: dict[str, list[str]] = {}
-    for path in sorted(parents):
-        members.setdefault(root(path), []).append(path)
-    return sorted(members.values())
+@dataclass(frozen=True)
+class Groups:
+    """Photos that are connected by pairs of copies.
+
+    Attributes
+    ----------
+    ids
+        The numbers of the photos, sorted.
+    groups
+        The group of each of them, from 0.
+    """
+
+    ids: NDArray[np.uint64]
+    groups: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, pairs: NDArray[np.uint64]) -> "Groups":
+        """Connect pairs of photos, shape (n, 2). Each photo takes the lowest number within its reach."""
+        ids, ends = np.unique(pairs, return_inverse=True)
+        one, other = ends.reshape(-1, 2).T
+        lowest = np.arange(len(ids))
+        while True:
+            lower = lowest.copy()
+            np.minimum.at(lower, one, lowest[other])
+            np.minimum.at(lower, other, lowest[one])
+            lower = lower[lower]
+            if (lower == lowest).all():
+                return cls(ids, np.unique(lowest, return_inverse=True)[1])
+            lowest = lower
+
+    @property
+    def forest(self) -> NDArray[np.uint64]:
+        """As few pairs as connect the same photos: each photo with the first one of its group."""
+        firsts = np.unique(self.groups, return_index=True)[1]
+        return np.stack([self.ids, self.ids[firsts][self.groups]], axis=1)
+
+    def number(self, photo: np.uint64) -> int:
+        """Return the group of a photo, which must be in one."""
+        return int(self.groups[np.searchsorted(self.ids, photo)])

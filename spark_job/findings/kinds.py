@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spark_job.findings import Kind
-from spark_job.findings.copies import groups
 from spark_job.pack import SHARD_NAME
 
 ALIKE = 0.984
@@ -18,6 +17,7 @@ ALIKE = 0.984
 WRONG_LABEL = 0.7
 OUTLIER = 0.35
 _FEWEST_VOTES = 3
+_MIXED_PAIRS = 3
 _DARK, _BRIGHT, _BLURRED, _EMPTY = 0.32, 0.95, 0.15, 3.0
 _MOST_ENTROPY = 8 + np.log2(3)  # three colours with 256 equally frequent values
 
@@ -146,28 +146,32 @@ def poor(photo: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(kind, photo["path"], photo["label"], float(score), detail=detail)
 
 
-def of_groups(pairs: Iterable[Copy]) -> list[Finding]:
-    """Return a finding for each photo that has copies, and another one for each whose copies are in other folders."""
-    best: dict[str, Copy] = {}
-    for pair in pairs:
-        turned = Copy(pair.other_path, pair.other_label, pair.path, pair.label, pair.likeness, pair.same)
-        for one in (pair, turned):
-            if one.path not in best or _strength(one) > _strength(best[one.path]):
-                best[one.path] = one
+def best(copies: Iterable[Copy]) -> dict[str, Copy]:
+    """Return the most certain copy of each photo; each pair counts for both of its photos."""
+    found: dict[str, Copy] = {}
+    for copy in copies:
+        turned = Copy(copy.other_path, copy.other_label, copy.path, copy.label, copy.likeness, copy.same)
+        for one in (copy, turned):
+            if one.path not in found or _strength(one) > _strength(found[one.path]):
+                found[one.path] = one
+    return found
+
+
+def of_group(number: int, copies: Iterable[Copy]) -> list[Finding]:
+    """Return a finding for each photo of a group of copies, and another one if its copies are in other folders."""
+    members = dict(sorted(best(copies).items()))
+    parts = {_part(path) for path in members}
     findings = []
-    for number, members in enumerate(groups((copy.path, copy.other_path) for copy in best.values())):
-        parts = {_part(path) for path in members}
-        for path in members:
-            copy = best[path]
-            others = dict.fromkeys([copy.other_path, *members[:4]])  # the nearest one first, each once
-            compare = tuple(other for other in others if other != path)[:3]
-            about = [(Kind.DUPLICATE if copy.same else Kind.NEAR_DUPLICATE, _detail(copy))]
-            if len(parts) > 1:
-                about.append((Kind.LEAK, f"copies are in {' and in '.join(sorted(parts))}"))
-            findings += [
-                Finding(kind, path, copy.label, copy.likeness, number, copy.other_path, detail=detail, compare=compare)
-                for kind, detail in about
-            ]
+    for path, copy in members.items():
+        others = dict.fromkeys([copy.other_path, *islice(members, 4)])  # the nearest one first, each once
+        compare = tuple(other for other in others if other != path)[:3]
+        about = [(Kind.DUPLICATE if copy.same else Kind.NEAR_DUPLICATE, _detail(copy))]
+        if len(parts) > 1:
+            about.append((Kind.LEAK, f"copies are in {' and in '.join(sorted(parts))}"))
+        findings += [
+            Finding(kind, path, copy.label, copy.likeness, number, copy.other_path, detail=detail, compare=compare)
+            for kind, detail in about
+        ]
     return findings
 
 
@@ -190,9 +194,20 @@ def _detail(copy: Copy) -> str:
     return what
 
 
-def typical_distance(distances: NDArray[np.float32]) -> float:
-    """Return the median of the distances; 0 if there are none."""
-    return float(np.median(distances)) if len(distances) else 0.0
+def mixed_labels(votes: Mapping[tuple[str, str], int]) -> dict[str, float]:
+    """Return the three pairs of labels whose photos are most often nearest to each other: ``Apple / Pear`` and a share.
+
+    ``votes`` counts nearest photos by the label of the photo and their own. The share is that of the other label among
+    the nearest photos of both.
+    """
+    totals: Counter[str] = Counter()
+    mixed: Counter[tuple[str, str]] = Counter()
+    for (label, other), count in votes.items():
+        totals[label] += count
+        if label != other:
+            mixed[min(label, other), max(label, other)] += count
+    shares = {f"{one} / {other}": count / (totals[one] + totals[other]) for (one, other), count in mixed.items()}
+    return dict(sorted(shares.items(), key=lambda pair: (-pair[1], pair[0]))[:_MIXED_PAIRS])
 
 
 def most_certain(findings: Sequence[Finding], count: int) -> list[Finding]:

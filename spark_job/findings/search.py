@@ -6,6 +6,7 @@ a file for each cell, and a task reads only the cells that are near to its photo
 search, and each writes one file.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,18 +26,35 @@ from spark_job.neighbours import Cells, Nearest, Vectors
 from spark_job.tables import Table, matrix
 
 K = 10
-EXACT_UP_TO = 200_000
+EXACT_UP_TO = 100_000
 """Above this number of photos, the search compares a photo only with the cells that are nearest to it."""
 
 _PHOTOS_PER_TASK = 4_000
 _TASKS_PER_CORE = 2
-_PHOTOS_PER_CELL = 2_000
-_PROBES = 24
+_PHOTOS_PER_CELL = 1_000
+_PROBES_PER_ROOT_OF_CELLS = 2  # so that the time grows as n^1.5
 _TRAINING_PHOTOS_PER_CELL = 50
+_TRAINING_PHOTOS = 500_000  # they take 256 MB of the driver
 _FILES_AHEAD = 4
+_DISTANCES = 100_000
 _FILE_BITS = 32  # a row of the search is the number of its file and its place in the file, in one integer
 
 T = TypeVar("T")
+
+
+class Searched(NamedTuple):
+    """What a search tells the driver: for how many photos it was, and their distances from their neighbours.
+
+    ``distances`` are means, of at most about 100,000 of the photos.
+    """
+
+    photos: int
+    distances: NDArray[np.float32]
+
+    @property
+    def typical_distance(self) -> float:
+        """The median of the distances; 0 if there are none."""
+        return float(np.median(self.distances)) if len(self.distances) else 0.0
 
 
 class Group(NamedTuple):
@@ -48,7 +66,7 @@ class Group(NamedTuple):
 
 def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
     context: SparkContext, photos: Table, count: int, cells: Table, neighbours: Table, exact_up_to: int = EXACT_UP_TO
-) -> NDArray[np.float32]:
+) -> Searched:
     """Write the 10 nearest other photos of each photo (NEIGHBOURS_SCHEMA).
 
     Parameters
@@ -65,11 +83,6 @@ def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
         The table to write.
     exact_up_to
         The largest number of photos that are not divided.
-
-    Returns
-    -------
-    ndarray of float32
-        The mean distance of each photo from its neighbours, in no particular order.
     """
     divided = None
     if count > exact_up_to:
@@ -79,13 +92,14 @@ def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
     tasks = min(len(names), max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // _PHOTOS_PER_TASK)))
     files = np.array_split(np.arange(len(names)), tasks)
     groups = [Group(number, part.tolist()) for number, part in enumerate(files)]
-    run_task = partial(_search_group, photos, names, context.broadcast(divided), neighbours)
-    return np.concatenate(context.parallelize(groups, len(groups)).map(run_task).collect())
+    run_task = partial(_search_group, photos, names, context.broadcast(divided), neighbours, -(-count // _DISTANCES))
+    done = context.parallelize(groups, len(groups)).map(run_task).collect()
+    return Searched(sum(part.photos for part in done), np.concatenate([part.distances for part in done]))
 
 
-def _search_group(
-    photos: Table, names: list[str], divided: "Broadcast[Cells | None]", neighbours: Table, group: Group
-) -> NDArray[np.float32]:
+def _search_group(  # noqa: PLR0913, PLR0917 - what all tasks share, and their own photos
+    photos: Table, names: list[str], divided: "Broadcast[Cells | None]", neighbours: Table, stride: int, group: Group
+) -> Searched:
     faiss.omp_set_num_threads(1)  # Spark gives each task one core
     own = [_read(photos, names[file], tables.SEARCH_SCHEMA.names) for file in group.files]
     rows = np.concatenate([_rows(file, len(part)) for file, part in zip(group.files, own, strict=True)])
@@ -101,8 +115,8 @@ def _search_group(
     table = _neighbours(mine, others, places, distances)
     neighbours.write(f"part-{group.number:05d}.parquet", table.to_batches(), tables.NEIGHBOURS_SCHEMA)
     exists = places >= 0
-    means: Vectors = np.where(exists, distances, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
-    return means
+    means = np.where(exists, distances, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
+    return Searched(len(mine), means[::stride])
 
 
 def _wanted(queries: Vectors, names: Sequence[str], divided: Cells | None) -> list[tuple[int, NDArray[np.intp] | None]]:
@@ -172,7 +186,8 @@ def _divide(context: SparkContext, photos: Table, count: int, cells: Table) -> C
 def cells_for(count: int) -> tuple[int, int, int]:
     """Return how many cells a run of so many photos has, how many a query probes, and which share trains: 1 in n."""
     number = -(-count // _PHOTOS_PER_CELL)
-    return number, _PROBES, max(1, count // (number * _TRAINING_PHOTOS_PER_CELL))
+    probes = math.ceil(_PROBES_PER_ROOT_OF_CELLS * math.sqrt(number))
+    return number, probes, max(1, count // min(_TRAINING_PHOTOS, number * _TRAINING_PHOTOS_PER_CELL))
 
 
 def _sample(photos: Table, stride: int, name: str) -> Vectors:
@@ -222,8 +237,9 @@ def _vectors(rows: pa.Table) -> Vectors:
 
 
 def _miniatures(rows: pa.Table) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(rows.column("miniature").to_pylist()), np.uint8).reshape(len(rows), -1)
+    return np.frombuffer(b"".join(rows.column("miniature").to_numpy()), np.uint8).reshape(len(rows), -1)
 
 
 def _digests(rows: pa.Table, column: str) -> NDArray[np.object_]:
-    return np.array([*rows.column(column).to_pylist(), None], object)[:-1]
+    digests: NDArray[np.object_] = rows.column(column).to_numpy()
+    return digests

@@ -96,6 +96,14 @@ def thumbnail(data: bytes, side: int = _THUMBNAIL_SIDE) -> bytes:
     return out.getvalue()
 
 
+def thumbnail_if_possible(read: Callable[[], bytes], side: int = _THUMBNAIL_SIDE) -> bytes | None:
+    """Return the thumbnail of what ``read`` returns, or None if the photo is gone or unusable."""
+    try:
+        return thumbnail(read(), side)
+    except (OSError, RejectedPhotoError):
+        return None
+
+
 def _resized(data: bytes, side: int, new_size: NewSize) -> Picture:
     """Return a photo upright, in sRGB and in the size that ``new_size`` returns for its width and height.
 

@@ -1,6 +1,5 @@
 """The findings that the report shows, with their photos."""
 
-import base64
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,8 +7,7 @@ from dataclasses import dataclass
 from spark_job.archives import Photos
 from spark_job.findings import MEANINGS, Kind
 from spark_job.findings.kinds import Finding
-from spark_job.network.images import thumbnail
-from spark_job.rejection import RejectedPhotoError
+from spark_job.network.images import thumbnail_if_possible
 
 _READERS = 16
 MEANINGLESS = (Kind.WRONG_LABEL, Kind.OUTLIER)
@@ -18,10 +16,10 @@ MEANINGLESS = (Kind.WRONG_LABEL, Kind.OUTLIER)
 
 @dataclass(frozen=True)
 class Picture:
-    """A photo of a case; ``data_uri`` is None if the photo is gone."""
+    """A photo of a case; ``jpeg`` is a small version of it, or None if the photo is gone."""
 
     path: str
-    data_uri: str | None
+    jpeg: bytes | None
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,19 @@ class Chapter:
         return MEANINGS[self.kind]
 
 
-def pictures(source: Photos, paths: Sequence[str], side: int = 64) -> dict[str, Picture]:
+def _pictures(source: Photos, paths: Sequence[str]) -> dict[str, Picture]:
     """Return photos by their path, small enough for a page."""
+
+    def picture(path: str) -> Picture:
+        return Picture(path, thumbnail_if_possible(lambda: source.read(path).data))
+
     with ThreadPoolExecutor(_READERS) as pool:
-        return dict(zip(paths, pool.map(lambda path: Picture(path, _data_uri(source, path, side)), paths), strict=True))
+        return dict(zip(paths, pool.map(picture, paths), strict=True))
 
 
 def chapters(counts: dict[str, int], findings: Sequence[Finding], source: Photos) -> list[Chapter]:
     """Return the findings by kind, with their photos. Kinds without findings are left out."""
-    shown = pictures(source, sorted({path for finding in findings for path in _paths(finding)}))
+    shown = _pictures(source, sorted({path for finding in findings for path in _paths(finding)}))
     return [Chapter(kind, counts[kind], _cases(kind, findings, shown)) for kind in Kind if counts.get(kind)]
 
 
@@ -69,10 +71,3 @@ def _cases(kind: Kind, findings: Sequence[Finding], shown: dict[str, Picture]) -
 
 def _paths(finding: Finding) -> list[str]:
     return [finding.path, *finding.compare]
-
-
-def _data_uri(source: Photos, path: str, side: int) -> str | None:
-    try:
-        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(source.read(path).data, side)).decode()
-    except (OSError, RejectedPhotoError):
-        return None

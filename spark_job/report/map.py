@@ -1,6 +1,5 @@
 """The map of a run: its sampled photos, placed by their first two components."""
 
-import base64
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +52,7 @@ class Thumbnail:
 
     group: int
     path: str
-    data_uri: str
+    jpeg: bytes
     x: float
     y: float
     leader: tuple[float, float]
@@ -127,7 +126,7 @@ def _thumbnails(points: Sequence[Point], x: Scale, y: Scale, ranks: Mapping[str,
         Thumbnail(
             group=ranks[label_name(point.label)],
             path=_tail(point.path),
-            data_uri="data:image/jpeg;base64," + base64.b64encode(point.thumbnail or b"").decode(),
+            jpeg=point.thumbnail or b"",
             x=corner[0],
             y=corner[1],
             leader=(_clamp(dot[0], corner[0]), _clamp(dot[1], corner[1])),

@@ -10,6 +10,7 @@ from spark_job.manifest import Manifest, describe_left_out
 from spark_job.report.cases import MEANINGLESS, Chapter
 from spark_job.report.drawing import bars, stages
 from spark_job.report.map import Point, photo_map
+from spark_job.report.summary import mixed_labels
 from spark_job.report.template import render_template
 from spark_job.report.text import label_name
 from spark_job.report.variance import variance_curve
@@ -60,6 +61,7 @@ def render(
         left_out=describe_left_out(manifest.left_out),
         chapters=chapters,
         meaningless=MEANINGLESS,
+        mixed_labels=mixed_labels(manifest),
         chance=accuracy_by_chance(photos),
         run_path=f"{manifest.output.rstrip('/')}/{RUNS}/{manifest.run_id}",
     )

@@ -2,12 +2,18 @@
 
 from spark_job.duration import duration
 from spark_job.manifest import Manifest, describe, describe_left_out
+from spark_job.report.text import in_one_line
 from spark_job.runs import REPORT, RUNS
 
 
 def summary(manifest: Manifest) -> str:
     """Return the main facts of a run, one per line."""
     return "\n".join(f"{name:<10}{value}" for name, value in _lines(manifest).items())
+
+
+def mixed_labels(manifest: Manifest) -> str:
+    """Return which labels are mixed most, such as ``Apple / Pear 12.0%``."""
+    return ", ".join(f"{in_one_line(pair)} {share:.1%}" for pair, share in manifest.mixed_labels.items())
 
 
 def _lines(manifest: Manifest) -> dict[str, str]:
@@ -27,6 +33,8 @@ def _lines(manifest: Manifest) -> dict[str, str]:
         lines["retries"] = f"{manifest.retries:,} reads were repeated"
     if found := {kind: count for kind, count in manifest.findings.items() if count}:
         lines["findings"] = ", ".join(f"{count:,} {kind}" for kind, count in found.items())
+    if mixed := mixed_labels(manifest):
+        lines["mixed"] = mixed
     lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"
     if pca.one_nn_accuracy_features is not None and pca.one_nn_accuracy_components is not None:
         lines["1-NN"] = (

@@ -1,5 +1,6 @@
 """The Jinja templates of this package and the filters that they use."""
 
+import base64
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def environment() -> "Environment":
         "duration": duration,
         "moment": moment,
         "setting": setting,
+        "data_uri": lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
         "python": repr,
         "sql": lambda text: "'" + text.replace("'", "''") + "'",
         "units": lambda number: f"{number:.1f}".removesuffix(".0"),

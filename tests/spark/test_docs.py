@@ -17,9 +17,9 @@ from rich.console import Console
 from cdk_app import prices
 from cdk_app.stage_settings import StageSettings
 from docs import costs
-from spark_job import cli, queries, sql
+from spark_job import cli, list_findings, queries, sql
 from spark_job.demo import draw
-from spark_job.findings import Kind, listing
+from spark_job.findings import Kind
 from spark_job.manifest import Manifest
 from spark_job.progress import Stages
 from spark_job.report.summary import summary
@@ -124,7 +124,7 @@ def test_python_blocks_run_as_they_are(page: Path, demo: Demo, monkeypatch: pyte
 
 
 def test_a_copy_with_another_label_is_found(demo: Demo) -> None:
-    found = {finding.path: finding for finding in listing.find(demo.manifest.output, Kind.DUPLICATE).findings}
+    found = {finding.path: finding for finding in list_findings.find(demo.manifest.output, Kind.DUPLICATE).findings}
     for path, other, label in (("Kiwi/00.jpg", "Lemon/copy.jpg", "Lemon"), ("Lemon/copy.jpg", "Kiwi/00.jpg", "Kiwi")):
         assert found[path].other_path == other
         assert found[path].detail == f"the same bytes, but the other's label is {label}"

@@ -14,8 +14,9 @@ from PIL import Image, ImageFilter, ImageOps
 from pyspark.sql import SparkSession
 from rich.console import Console
 
+from spark_job import list_findings
 from spark_job.errors import UserError
-from spark_job.findings import Kind, listing
+from spark_job.findings import Kind
 from spark_job.findings.search import search
 from spark_job.manifest import Manifest
 from spark_job.progress import Stages
@@ -60,7 +61,7 @@ def made(spark: SparkSession, photos: Path, model_file: str) -> Manifest:  # noq
 
 
 def _paths(manifest: Manifest, kind: Kind) -> set[str]:
-    return {finding.path.rpartition("/")[2] for finding in listing.find(manifest.output, kind).findings}
+    return {finding.path.rpartition("/")[2] for finding in list_findings.find(manifest.output, kind).findings}
 
 
 def test_a_run_finds_copies_and_poor_photos(made: Manifest) -> None:
@@ -69,7 +70,7 @@ def test_a_run_finds_copies_and_poor_photos(made: Manifest) -> None:
     assert _paths(made, Kind.LEAK) == {"01.png", "other-format.webp"}
     assert _paths(made, Kind.DARK) == {"dark.png"}
     assert _paths(made, Kind.BLURRED) == {"blurred.png"}
-    details = {finding.detail for finding in listing.find(made.output, Kind.DUPLICATE).findings}
+    details = {finding.detail for finding in list_findings.find(made.output, Kind.DUPLICATE).findings}
     assert details == {"the same bytes", "the same pixels"}
 
 
@@ -113,7 +114,7 @@ def test_a_run_without_findings_says_so(made: Manifest, tmp_path: Path) -> None:
     shutil.copytree(made.output, old)
     shutil.rmtree(old / "runs" / made.run_id / "findings")
     with pytest.raises(UserError, match="has no findings, because an older version made it"):
-        listing.find(str(old))
+        list_findings.find(str(old))
 
 
 @pytest.mark.parametrize("names", [["a.png", "b.png"], ["Fig/a.png", "Fig/b.png", "Fig/c.png"]])
@@ -146,8 +147,8 @@ def test_a_search_in_cells_finds_what_an_exact_search_finds(spark: SparkSession,
     found = []
     for name, exact_up_to in (("exact", 10_000), ("divided", 1_000)):
         table = Table(str(tmp_path), name)
-        distances = search(spark.sparkContext, photos, 6_000, Table(str(tmp_path), "cells"), table, exact_up_to)
-        assert len(distances) == 6_000
+        searched = search(spark.sparkContext, photos, 6_000, Table(str(tmp_path), "cells"), table, exact_up_to)
+        assert (searched.photos, len(searched.distances)) == (6_000, 6_000)
         read = pq.read_table(tmp_path / name).to_pylist()
         found.append({row["path"]: {other["path"] for other in row["neighbours"]} for row in read})
     exact, divided = found

@@ -51,7 +51,7 @@ def test_a_log_on_a_full_disk_hides_no_error(
 def test_commands_that_answer_at_once_import_nothing_slow() -> None:
     code = """
 import sys
-import spark_job.cli, spark_job.findings.listing, spark_job.similar
+import spark_job.cli, spark_job.list_findings, spark_job.similar
 print({"faiss", "jinja2", "pandas", "pyspark", "tensorflow"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

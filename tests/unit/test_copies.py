@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from spark_job.findings.copies import groups, likeness
+from spark_job.findings.copies import Groups, likeness
 from spark_job.findings.kinds import ALIKE
 from spark_job.network.images import picture
 from spark_job.network.quality import measure
@@ -58,10 +60,20 @@ def test_photos_of_one_colour_are_like_nothing() -> None:
 
 
 def test_500_copies_are_one_group() -> None:
-    pairs = [(f"{number:03d}", f"{max(0, number - 10):03d}") for number in range(1, 500)]
-    assert groups(pairs) == [[f"{number:03d}" for number in range(500)]]
+    pairs = [(number, max(0, number - 10)) for number in range(1, 500)]
+    assert Groups.of(np.array(pairs, np.uint64)).groups.tolist() == [0] * 500
 
 
-def test_groups_do_not_depend_on_the_order_of_pairs() -> None:
-    pairs = [("d", "e"), ("b", "a"), ("c", "b"), ("f", "e")]
-    assert groups(pairs) == groups(reversed(pairs)) == [["a", "b", "c"], ["d", "e", "f"]]
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
+def test_groups_are_connected_whatever_the_order_and_even_in_parts(pairs: list[tuple[int, int]]) -> None:
+    edges = np.array(pairs, np.uint64).reshape(-1, 2)
+    reach = np.eye(31, dtype=bool)
+    reach[tuple(edges.T.astype(int))] = True
+    for _ in range(5):  # paths of at most 2, 4, ... 32 pairs
+        reach = (reach | reach.T).astype(int) @ (reach | reach.T) > 0
+    parts = np.concatenate([Groups.of(part).forest for part in (edges[::2], edges[1::2])])
+    for found in (Groups.of(edges), Groups.of(parts)):
+        assert found.ids.tolist() == sorted(set(edges.ravel().tolist()))
+        expected = reach[np.ix_(found.ids, found.ids)]
+        assert (expected == (found.groups[:, np.newaxis] == found.groups)).all()
+        assert [found.number(photo) for photo in found.ids] == found.groups.tolist()

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from spark_job.findings import Kind
-from spark_job.findings.kinds import Copy, copies, most_certain, of_groups, outlier, wrong_label
+from spark_job.findings.kinds import Copy, copies, mixed_labels, most_certain, of_group, outlier, wrong_label
 
 SIZES = {"Apple": 50, "Pear": 50, "Fig": 3}
 
@@ -76,7 +76,7 @@ def test_copies_become_groups_and_leaks() -> None:
         Copy("Test/Pear/b.jpg", "Pear", "Test/Apple/c.jpg", "Apple", 0.99, None),
         Copy("Training/Fig/x.jpg", "Fig", "Training/Fig/y.jpg", "Fig", 0.985, None),
     ]
-    found = of_groups(pairs)
+    found = of_group(0, pairs[:2]) + of_group(1, pairs[2:])
     by_kind = {kind: [(one.path, one.group) for one in found if one.kind == kind] for kind in Kind}
     assert by_kind[Kind.DUPLICATE] == [("Test/Pear/b.jpg", 0), ("Training/Pear/a.jpg", 0)]
     assert by_kind[Kind.NEAR_DUPLICATE] == [
@@ -90,14 +90,19 @@ def test_copies_become_groups_and_leaks() -> None:
 
 def test_copies_in_two_shards_are_no_leak() -> None:
     first, second = "photos-00000.zip/Training/Pear/a.jpg", "photos-00001.zip/Training/Pear/b.jpg"
-    assert {one.kind for one in of_groups([Copy(first, "Pear", second, "Pear", 1.0, "bytes")])} == {Kind.DUPLICATE}
+    assert {one.kind for one in of_group(0, [Copy(first, "Pear", second, "Pear", 1.0, "bytes")])} == {Kind.DUPLICATE}
     leak = second.replace("Training", "Test")
-    assert Kind.LEAK in {one.kind for one in of_groups([Copy(first, "Pear", leak, "Pear", 1.0, "bytes")])}
+    assert Kind.LEAK in {one.kind for one in of_group(0, [Copy(first, "Pear", leak, "Pear", 1.0, "bytes")])}
+
+
+def test_labels_that_are_nearest_to_each_other_are_mixed() -> None:
+    votes = {("Apple", "Apple"): 60, ("Apple", "Pear"): 20, ("Pear", "Apple"): 10, ("Pear", "Pear"): 10}
+    assert mixed_labels(votes | {("Fig", "Fig"): 9}) == {"Apple / Pear": 0.3}
 
 
 def test_one_case_per_group_is_shown() -> None:
     pairs = [Copy(f"{number}", None, "0", None, 1.0, "bytes") for number in range(1, 500)]
-    found = of_groups(pairs)
+    found = of_group(7, pairs)
     assert len(found) == 500
     (case,) = most_certain(found, 12)
     assert (case.path, case.compare) == ("0", ("1", "10", "100"))

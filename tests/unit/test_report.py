@@ -61,6 +61,7 @@ RUN = Manifest(
     retries=0,
     left_out={},
     findings={},
+    mixed_labels={"Apple / Pear": 0.12},
 )
 VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
 
@@ -443,14 +444,16 @@ def test_accuracy_by_chance_is_the_share_of_pairs_with_one_label() -> None:
 
 
 def test_the_report_opens_with_what_was_found() -> None:
-    photo = Picture(HOSTILE, "data:image/jpeg;base64,AAAA")
+    photo = Picture(HOSTILE, b"\0\0\0")
     finding = Finding(Kind.WRONG_LABEL, HOSTILE, HOSTILE, 0.97, suggested_label="pear", detail=HOSTILE)
     chapter = Chapter(Kind.WRONG_LABEL, 4_000, [Case(finding, photo, [Picture("gone.jpg", None)])])
     html = render(replace(RUN, findings={"wrong label": 4_000}), VARIANCE, [], [], [chapter])
     assert "<script>alert" not in html
     assert html.index("4,000</b> wrong label") < html.index("Map of the photos")
     assert "0.97" in html
+    assert "data:image/jpeg;base64,AAAA" in html
     assert "gone</span>" in html
+    assert "Apple / Pear 12.0%" in html
 
 
 def test_the_report_says_if_nothing_was_found() -> None:

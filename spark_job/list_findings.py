@@ -22,6 +22,7 @@ from spark_job.findings import Kind
 from spark_job.findings.kinds import Finding
 from spark_job.manifest import Manifest
 from spark_job.report.cases import MEANINGLESS, chapters
+from spark_job.report.summary import mixed_labels
 from spark_job.report.template import render_template
 from spark_job.storage import open_store
 from spark_job.tables import Table
@@ -107,8 +108,10 @@ def suggestion(finding: Finding) -> str:
 
 
 def summary(listed: Listed) -> str:
-    """Return one line about what was listed, and a warning if the weights were random."""
+    """Return how many findings were listed, which labels are mixed, and a warning if the weights were random."""
     lines = [f"{len(listed.findings):,} of {listed.total:,} findings of run {listed.run.run_id}"]
+    if (mixed := mixed_labels(listed.run)) and not listed.run.model.meaningless:
+        lines.append(f"Mixed labels: {mixed}")
     if listed.run.model.meaningless:
         lines.append(f"The weights were random, so {' and '.join(MEANINGLESS)} mean nothing.")
     return "\n".join(lines)
