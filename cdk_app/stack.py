@@ -83,7 +83,7 @@ class FruitsStack(cdk.Stack):
         self.monitoring.add_alarms(self.workflow.state_machine, self.clean_up.function)
         self.clean_up.clean_up_after(self.workflow.state_machine)
         self.clean_up.clean_up_before_deletion_of(
-            self.storage, self.network, self.cluster, self.monitoring, self.workflow
+            self.storage, self.catalogue, self.network, self.cluster, self.monitoring, self.workflow
         )
         self._add_outputs(settings.input_prefix)
         self._allow_nodes()
