@@ -162,7 +162,7 @@ def bucket(*content: str, delay: float) -> Iterator[dict[str, str]]:
 def account(url: str) -> dict[str, str]:
     """Return the environment of a process that reads an S3 on this machine."""
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-3"}
-    return {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_DEFAULT_REGION": "eu-west-3", **keys}
+    return {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "eu-west-3", **keys}
 
 
 def _python(arguments: "list[str] | tuple[str, ...]", environment: Mapping[str, str]) -> "subprocess.Popen[str]":

@@ -323,7 +323,6 @@ def environment(url: str) -> dict[str, str]:
     """Return the variables with which the job uses an S3 at a URL."""
     return {
         "AWS_ENDPOINT_URL": url,
-        "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",  # this S3 accepts any key
         "AWS_REGION": "eu-west-3",
@@ -348,7 +347,7 @@ def main() -> None:
         s3.put(f"{options.bucket}/all/{number:07d}.jpg", empty)
     gc.freeze()  # it would look for garbage among a million objects again and again
     with s3.serve(options.port) as url, suppress(KeyboardInterrupt):
-        print(f"{len(s3.objects):,} objects at {url}; AWS_ENDPOINT_URL={url} AWS_ALLOW_HTTP=true", flush=True)
+        print(f"{len(s3.objects):,} objects at {url}; AWS_ENDPOINT_URL={url}", flush=True)
         s3.stop.wait()
 
 

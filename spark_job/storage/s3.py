@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -258,8 +257,7 @@ def _client_options() -> "ClientConfig":
         "connect_timeout": f"{_CONNECT_SECONDS}s",
         "read_timeout": f"{_SILENT_SECONDS}s",
         "timeout": f"{_ANSWER_SECONDS}s",
-        # obstore ignores this variable if it gets options.
-        "allow_http": os.environ.get("AWS_ALLOW_HTTP") == "true",
+        "allow_http": True,  # if the endpoint begins with http://, as for boto3
     }
     # boto3's certificate authorities (AWS_CA_BUNDLE, or that of the profile). obstore does not look for them.
     if file := Session().get_config_variable("ca_bundle"):

@@ -28,7 +28,7 @@ A local AWS runs on this machine, with the stack fruits-dev and photos in the da
   {python} -c 'import boto3; boto3.client("s3").download_file("{results}", "runs/try-1/report.html", "report.html")'
 
   # the commands of the job; the endpoint without TLS, because obstore refuses a certificate that is its own authority
-  export AWS_ENDPOINT_URL={nodes_url} AWS_ALLOW_HTTP=true
+  export AWS_ENDPOINT_URL={nodes_url}
   {python} -m spark_job watch --output s3://{results} --run-id try-1
   {python} -m spark_job similar {photo} --run s3://{results}
   {python} -m spark_job sql runs_compared --run s3://{results}

@@ -137,7 +137,7 @@ def test_the_run_can_be_watched(dev: Deployed) -> None:
     progress = json.loads(dev.read(dev.results, "runs/first/_progress.json") or b"")
     assert list(progress["finished"])[:2] == ["model", "spark"]
     # obstore refuses a certificate that is its own authority, so the command uses the endpoint of the nodes.
-    without_tls = {"AWS_ENDPOINT_URL": dev.aws.nodes_url, "AWS_ALLOW_HTTP": "true"}
+    without_tls = {"AWS_ENDPOINT_URL": dev.aws.nodes_url}
     done = subprocess.run(
         [sys.executable, "-m", "spark_job", "watch", "--output", f"s3://{dev.results}/", "--run-id", "first"],
         cwd=emulator.ROOT,

@@ -34,7 +34,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    variables = {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "eu-west-3"}
+    variables = {"AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-west-3"}
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-west-3"}
     for name, value in (variables | keys).items():
         monkeypatch.setenv(name, value)

@@ -52,7 +52,6 @@ class Node:
         """
         return {
             "AWS_ENDPOINT_URL": os.environ["LOCAL_AWS_NODES_URL"],
-            "AWS_ALLOW_HTTP": "true",  # the local AWS answers without TLS there
             "AWS_METADATA_ENDPOINT": self.metadata.url,  # obstore
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.metadata.url,  # boto3
         }

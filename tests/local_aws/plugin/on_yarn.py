@@ -21,7 +21,6 @@ from tests.local_aws.yarn import DISTURBANCES, Yarn
 #: The environment variables that a container gets in addition to those of the state machine.
 ADDED_VARIABLES = {
     "AWS_ENDPOINT_URL": "the local AWS is at another address",
-    "AWS_ALLOW_HTTP": "the local AWS answers without TLS there",
     "AWS_METADATA_ENDPOINT": "the metadata service is at another address (obstore)",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT": "the metadata service is at another address (boto3)",
     "JAVA_TOOL_OPTIONS": "the metadata service is at another address (S3A), and a JVM that starts fast",
