@@ -24,6 +24,9 @@ NOT_READ = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES)
 NOT_READ_IN_ARCHIVE = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES, ARCHIVE_SUFFIX)
 """Names of files that are counted, because somebody may expect that a run reads them."""
 
+PACKED = _ending(*TAR_SUFFIXES, ARCHIVE_SUFFIX)
+"""Names of files that hold other files."""
+
 _PHOTO = _ending(*SUFFIXES)
 _ARCHIVE = _ending(ARCHIVE_SUFFIX)
 _OTHER = _ending(*OTHER_SUFFIXES)

@@ -16,7 +16,6 @@ from spark_job.storage.base import LISTING_SCHEMA, Store
 
 READERS = 64  # S3 takes 30 to 100 ms for a photo
 _BYTES_AHEAD = 2**25
-_ARCHIVE = f"(?i)({'|'.join(suffix.replace('.', '[.]') for suffix in (*names.TAR_SUFFIXES, '.zip'))})$"
 
 TOO_LARGE = f"it has more than {MAX_BYTES:,} bytes"
 
@@ -67,7 +66,7 @@ def _find(store: Store) -> Source:
     archives: dict[str, int] = {}
     for listed in listing(store):
         photos.append(names.photos(listed).select(LISTING_SCHEMA.names))
-        packed = listed.filter(pc.match_substring_regex(listed.column("path"), _ARCHIVE))
+        packed = listed.filter(pc.match_substring_regex(listed.column("path"), names.PACKED))
         archives.update(zip(packed["path"].to_pylist(), packed["size"].to_pylist(), strict=True))
         left_out += names.count_left_out(listed)
     found_tars = {path: size for path, size in sorted(archives.items()) if tars.is_tar(path)}
