@@ -8,11 +8,9 @@ folder ``--findings``.
 
 import argparse
 import faulthandler
-import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,65 +89,24 @@ def _end_of_archive(data: bytes) -> str:
 
 
 def _mutated(rng: random.Random, seeds: list[bytes]) -> bytes:
+    """Return a file in which a few pieces are replaced by others, often in its header, which matters most."""
     data = bytearray(rng.choice(seeds))
     for _ in range(rng.choice((1, 1, 2, 4, 8))):
-        rng.choice(_MUTATIONS)(rng, data)
-    if data and rng.random() < 0.1:
+        at = rng.randrange(1 + (min(len(data), 200) if rng.random() < 0.5 else len(data)))
+        end = at + rng.choice((0, 1, 1, 1, 2, 4, 4, 30, 300))
+        number = rng.choice((0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, rng.randrange(2**32)))
         other = rng.choice(seeds)
-        data = data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
+        data[at:end] = rng.choice(
+            (
+                bytes(byte ^ 1 << rng.randrange(8) for byte in data[at:end]),
+                bytes(rng.choice(INTERESTING) for _ in data[at:end]),
+                number.to_bytes(4, rng.choice(("big", "little"))),
+                rng.randbytes(rng.choice((0, end - at))),
+                data[at : at + 64] * rng.choice((1, 2, 20)),
+                other[rng.randrange(len(other)) :][: rng.choice((0, 64, LARGEST))],
+            )
+        )
     return bytes(data[:LARGEST])
-
-
-def _at(rng: random.Random, data: bytearray) -> int:
-    """Return a random position, often in the header, because it matters more than the body."""
-    return rng.randrange(min(len(data), 200) if rng.random() < 0.5 else len(data)) if data else 0
-
-
-def _flip(rng: random.Random, data: bytearray) -> None:
-    if data:
-        data[_at(rng, data)] ^= 1 << rng.randrange(8)
-
-
-def _set(rng: random.Random, data: bytearray) -> None:
-    if data:
-        data[_at(rng, data)] = rng.choice(INTERESTING)
-
-
-def _number(rng: random.Random, data: bytearray) -> None:
-    """Overwrite two or four bytes with a number, which may replace a length or a size."""
-    at, width = _at(rng, data), rng.choice((2, 4))
-    value = rng.choice((0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, rng.randrange(2**32))) % 256**width
-    data[at : at + width] = value.to_bytes(width, rng.choice(("big", "little")))
-
-
-def _insert(rng: random.Random, data: bytearray) -> None:
-    at = _at(rng, data)
-    data[at:at] = rng.randbytes(rng.choice((1, 2, 4, 30, 300)))
-
-
-def _remove(rng: random.Random, data: bytearray) -> None:
-    at = _at(rng, data)
-    del data[at : at + rng.choice((1, 2, 4, 30, 300))]
-
-
-def _repeat(rng: random.Random, data: bytearray) -> None:
-    at = _at(rng, data)
-    data[at:at] = data[at : at + rng.choice((4, 12, 64, 500))] * rng.choice((1, 2, 20))
-
-
-def _cut(rng: random.Random, data: bytearray) -> None:
-    del data[_at(rng, data) :]
-
-
-_MUTATIONS: tuple[Callable[[random.Random, bytearray], None], ...] = (
-    *itertools.repeat(_flip, 4),
-    *itertools.repeat(_set, 3),
-    *itertools.repeat(_number, 3),
-    _insert,
-    _remove,
-    _repeat,
-    _cut,
-)
 
 
 if __name__ == "__main__":

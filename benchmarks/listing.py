@@ -4,9 +4,8 @@ import heapq
 import os
 from unittest import mock
 
-from benchmarks.measure import account
 from spark_job.storage.s3 import S3Store
-from tests.s3_stand_in import Object, StandIn
+from tests.s3_stand_in import Object, StandIn, environment
 
 _PARTS_PER_TASK = 3  # as in a plan
 
@@ -14,7 +13,7 @@ _PARTS_PER_TASK = 3  # as in a plan
 def slowest_task(keys: int, tasks: int) -> int:
     """Return the number of pages that the slowest task lists. A task takes the next part when it has finished one."""
     s3 = StandIn(objects={f"photos/all/{number:07d}.jpg": Object(b"") for number in range(keys)})
-    with s3.serve() as url, mock.patch.dict(os.environ, account(url)):
+    with s3.serve() as url, mock.patch.dict(os.environ, environment(url)):
         store = S3Store("photos", "")
         pages, found = [], 0
         for part in store.parts(_PARTS_PER_TASK * tasks):

@@ -20,6 +20,7 @@ from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.quality import measure
 from spark_job.runs import latest
 from spark_job.storage import open_store
+from tests.s3_stand_in import StandIn, environment
 
 ROOT = Path(__file__).parents[1]
 _SAMPLED_EVERY = 0.1
@@ -122,47 +123,31 @@ def workers_peak(*arguments: str) -> float:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error, OSError):
                 if "spark_job.daemon" in child.cmdline():
-                    peak = max(peak, _peak(child.pid))
+                    peak = max(peak, memory(child.pid, "VmHWM"))
         time.sleep(_SAMPLED_EVERY)
     _finish(process)
     return peak
 
 
-def _peak(pid: int) -> float:
-    """Return the peak memory of a process in MB: VmHWM in Linux's proc(5)."""
+def memory(pid: int, field: str) -> float:
+    """Return the memory of a process in MB (``VmRSS``), or its peak (``VmHWM``), from Linux's proc(5)."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1000
+    return int(status[field].split()[0]) / 1000
 
 
 def cluster(executors: int) -> dict[str, str]:
     """Return the environment for a Spark cluster on this machine, whose executors have one core each."""
-    return _master(f"local-cluster[{executors},1,1024]")
-
-
-def _master(master: str) -> dict[str, str]:
-    return {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"}
+    return {"PYSPARK_SUBMIT_ARGS": f"--master local-cluster[{executors},1,1024] pyspark-shell"}
 
 
 @contextlib.contextmanager
-def bucket(*content: str, delay: float) -> Iterator[dict[str, str]]:
-    """Serve ``s3://photos`` with a delay of some seconds, and yield the environment to read it.
-
-    The content is given as to ``tests.s3_stand_in``.
-    """
-    command = ["-m", "tests.s3_stand_in", *content, "--port", "0", "--delay", str(delay)]
-    with _python(command, {}) as process:
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().rpartition(" at ")[2].partition(";")[0]
-            yield account(url)
-        finally:
-            process.kill()
-
-
-def account(url: str) -> dict[str, str]:
-    """Return the environment of a process that reads an S3 on this machine."""
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-3"}
-    return {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "eu-west-3", **keys}
+def bucket(folder: Path, delay: float) -> Iterator[dict[str, str]]:
+    """Serve a folder as ``s3://photos`` with a delay of some seconds, and yield the environment to read it."""
+    s3 = StandIn(delay)
+    for file in filter(Path.is_file, folder.rglob("*")):
+        s3.put(f"photos/{file.relative_to(folder)}", file.read_bytes())
+    with s3.serve() as url:
+        yield environment(url)
 
 
 def _python(arguments: "list[str] | tuple[str, ...]", environment: Mapping[str, str]) -> "subprocess.Popen[str]":

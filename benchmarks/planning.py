@@ -4,14 +4,14 @@ The script prints the number of images, the seconds, and the memory in MB above 
 this process and its JVM. If Spark runs as a cluster, executors are separate processes and do not count.
 """
 
-import os
 import sys
-import threading
 import time
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
 
+from benchmarks.measure import memory
 from spark_job import plan, session
 from spark_job.storage import open_store
 from spark_job.tables import Table
@@ -25,38 +25,16 @@ def main() -> None:
     first = f"{folder}/{store.folders()[0]}"
     with TemporaryDirectory() as place:
         plan.make(spark, open_store(first), None, Table(place, "first"))
-        with MemorySampler() as memory:
-            began = time.perf_counter()
-            planned = plan.make(spark, store, None, Table(place, "whole"))
-            seconds = time.perf_counter() - began
-    print(planned.found, seconds, memory.peak - memory.idle)
-
-
-class MemorySampler:
-    """A context that samples the memory of the driver, in MB."""
-
-    def __enter__(self) -> "MemorySampler":
-        """Start sampling."""
-        self._done = threading.Event()
-        self.idle = self.peak = self._held()
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop sampling."""
-        self._done.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._done.wait(0.1):
-            self.peak = max(self.peak, self._held())
-
-    @staticmethod
-    def _held() -> float:
-        own = psutil.Process(os.getpid())
-        drivers = [own, *(child for child in own.children() if child.name() == "java")]
-        return float(sum(process.memory_info().rss for process in drivers)) / 1e6
+        own = psutil.Process()
+        driver = [own.pid, *(child.pid for child in own.children() if child.name() == "java")]
+        for pid in driver:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak becomes what it uses now
+        idle = sum(memory(pid, "VmRSS") for pid in driver)
+        began = time.perf_counter()
+        planned = plan.make(spark, store, None, Table(place, "whole"))
+        seconds = time.perf_counter() - began
+        peak = sum(memory(pid, "VmHWM") for pid in driver)
+    print(planned.found, seconds, peak - idle)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def distance(bench: Bench) -> list[Row]:
         ("feature stage, photos in a zip 50 ms away", zipped, bench.compute, 0.95),
         ("bare loops, photos 50 ms away", few, bench.loops, None),
     ):
-        with bucket("--folder", str(there), delay=0.05) as far, bucket("--folder", str(there), delay=0) as near:
+        with bucket(there, 0.05) as far, bucket(there, 0) as near:
             away, here = partial(measure, "s3://photos", **far), partial(measure, "s3://photos", **near)
             rows.append(bench.compare(what, away, "without delay", here, least))
     return rows

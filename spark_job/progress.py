@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
 
 from spark_job.duration import duration
 
@@ -86,7 +88,6 @@ class StageProgress:
         return cls(**{name: fields[name] for name in names}), datetime.fromisoformat(fields["time"])
 
 
-@dataclass
 class Stages:
     """Times the stages of a run and shows how far each has come.
 
@@ -94,14 +95,12 @@ class Stages:
     ----------
     console
         Where to print: usually standard error, so that standard output has only the result.
-    log_seconds
-        The time between two lines of a long stage in a log.
     """
 
-    console: Console
-    log_seconds: float = _LOG_SECONDS
-    seconds: dict[str, float] = field(default_factory=dict)
-    _current: Callable[[], StageProgress] | None = field(init=False, repr=False, default=None)
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        self._look: Callable[[], StageProgress | None] = lambda: None
 
     @contextmanager
     def stage(self, name: str, photos: int = 0, done: Callable[[], int] = lambda: 0) -> Iterator[None]:
@@ -111,31 +110,26 @@ class Stages:
         def look() -> StageProgress:
             return StageProgress(name, done(), photos, time.monotonic() - began, before)
 
-        self._current = look
-        with show(self.console, look, self.log_seconds):
+        self._look = look
+        with show(self.console, look):
             yield
             self.seconds[name] = time.monotonic() - began
-        show_finished(self.console, name, self.seconds[name])
+        self.say(in_words(name, self.seconds[name]))
 
     def say(self, sentence: str) -> None:
         """Print a sentence."""
-        self.console.print(sentence, soft_wrap=True, highlight=False)
+        say(self.console, sentence)
 
     @contextmanager
     def written(self, write: Callable[[str], None]) -> Iterator[None]:
         """Until the end, write the progress of the stages that begin from now on: at once, then every 20 s.
 
-        The run neither waits for a write nor fails with it.
-
-        Parameters
-        ----------
-        write
-            Gets :class:`StageProgress` as JSON; it may take long, or raise OSError.
+        ``write`` gets :class:`StageProgress` as JSON. The run neither waits for it nor fails with an OSError of it.
         """
-        self._current = None
+        self._look = lambda: None
         ended = threading.Event()
         # A daemon: Python would wait for any other thread before it exits.
-        writer = threading.Thread(target=write_often, args=(self._look, write, ended.wait), daemon=True)
+        writer = threading.Thread(target=self._write_often, args=(write, ended.wait), daemon=True)
         writer.start()
         try:
             yield
@@ -143,65 +137,50 @@ class Stages:
             ended.set()
             writer.join(_LAST_WRITE_SECONDS)
 
-    def _look(self) -> StageProgress | None:
-        return self._current() if self._current else None
-
-
-def write_often(
-    look: Callable[[], StageProgress | None], write: Callable[[str], None], wait: Callable[[float], bool]
-) -> None:
-    """Write what ``look`` returns as soon as it is not None, and again 20 s after each write.
-
-    Parameters
-    ----------
-    look
-        Returns the progress; None before the first stage.
-    write
-        Writes it.
-    wait
-        Waits for some seconds; returns whether the run has ended.
-    """
-    progress = None
-    while not wait(_WRITE_SECONDS if progress else _LOOK_SECONDS):
-        if progress := look():
-            with suppress(OSError):  # it is only news; the next write may succeed
-                write(progress.to_json())
+    def _write_often(self, write: Callable[[str], None], wait: Callable[[float], bool]) -> None:
+        progress = None
+        while not wait(_WRITE_SECONDS if progress else _LOOK_SECONDS):
+            if progress := self._look():
+                with suppress(OSError):  # it is only news; the next write may succeed
+                    write(progress.to_json())
 
 
 @contextmanager
-def show(console: Console, look: Callable[[], StageProgress], log_seconds: float = _LOG_SECONDS) -> Iterator[None]:
+def show(console: Console, look: Callable[[], StageProgress]) -> Iterator[None]:
     """Until the end, show what ``look`` returns: as a bar on a terminal, as a line from time to time in a log."""
-    stop = threading.Event()
-    target, pause = (_bar, _LOOK_SECONDS) if console.is_terminal else (_lines, log_seconds)
-    thread = threading.Thread(target=target, args=(console, look, stop, pause), daemon=True)
+    if console.is_terminal:
+        with Live(get_renderable=lambda: _bar(look()), console=console, refresh_per_second=5, transient=True):
+            yield
+        return
+    ended = threading.Event()
+
+    def print_lines() -> None:
+        while not ended.wait(_LOG_SECONDS):
+            now = look()
+            say(console, f"{now.stage:<10} {now}")
+
+    thread = threading.Thread(target=print_lines, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        stop.set()
+        ended.set()
         thread.join()
 
 
-def show_finished(console: Console, stage: str, seconds: float) -> None:
-    """Print how long a stage took."""
-    console.print(f"{stage:<10} {duration(seconds)}", soft_wrap=True, highlight=False)
+def _bar(now: StageProgress) -> Table:
+    """Return a line whose text never wraps; a narrow terminal shortens the bar."""
+    line = Table.grid("stage", Column(max_width=20), Column(no_wrap=True), padding=(0, 1))
+    bar = ProgressBar(total=now.total or None, completed=now.done, pulse=not now.total)
+    line.add_row(f"{now.stage:<10}", bar, Text(str(now)))
+    return line
 
 
-def _bar(console: Console, look: Callable[[], StageProgress], stop: threading.Event, pause: float) -> None:
-    # The text never wraps; a narrow terminal shortens the bar.
-    words = TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True))
-    columns = (TextColumn("{task.description:<10}"), BarColumn(bar_width=20), words)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None, words="")
-        while True:
-            now = look()
-            progress.tasks[0].total = now.total or None  # update() would ignore None
-            progress.update(task, description=now.stage, completed=now.done, words=str(now))
-            if stop.wait(pause):
-                return
+def in_words(stage: str, seconds: float) -> str:
+    """Return how long a stage took."""
+    return f"{stage:<10} {duration(seconds)}"
 
 
-def _lines(console: Console, look: Callable[[], StageProgress], stop: threading.Event, pause: float) -> None:
-    while not stop.wait(pause):
-        now = look()
-        console.print(f"{now.stage:<10} {now}", soft_wrap=True, highlight=False)
+def say(console: Console, sentence: str) -> None:
+    """Print a sentence as it is, in one line however narrow the terminal."""
+    console.print(sentence, soft_wrap=True, highlight=False, markup=False)

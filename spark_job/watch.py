@@ -7,7 +7,7 @@ it starts it cannot know for how long the file has been there.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -16,13 +16,15 @@ from spark_job import runs
 from spark_job.duration import duration
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
-from spark_job.progress import StageProgress, show, show_finished
+from spark_job.progress import StageProgress, in_words, say, show
 from spark_job.runs import RunFolder
 from spark_job.settings import check_run_id
 from spark_job.storage.base import Store
 
 _READ_SECONDS = 5.0
-_WAITING = StageProgress("waiting")
+_SILENT_SECONDS = 180.0  # the driver writes every 20 s, but a write to S3 may take a minute
+_STANDING_SECONDS = 300.0  # a photo takes seconds at most
+_UNREADABLE_SECONDS = 300.0
 _SILENT = (
     "The run has written nothing for {}. Its driver may have died. If so, run again: the next run reuses what this one "
     "has computed."
@@ -33,46 +35,15 @@ _STANDING = (
 )
 
 
-@dataclass(frozen=True)
-class Patience:
-    """After how many seconds a run is said not to move.
-
-    Attributes
-    ----------
-    silent
-        Without a new ``_progress.json``. The driver renews it every 20 s, but a write to S3 may take a minute.
-    standing
-        Without a finished photo. The driver learns of a task's photos when the task ends, and a task of 4,000 photos
-        of 12 megapixels takes 2.5 minutes of a core.
-    unreadable
-        Without anything that could be read of the run. Then the watch ends.
-    """
-
-    silent: float = 180.0
-    standing: float = 300.0
-    unreadable: float = 300.0
-
-
-@dataclass
 class Watched:
-    """What is known of a run from its ``_progress.json``, and since when.
+    """What is known of a run from its ``_progress.json``, and since when, on a monotonic clock in seconds."""
 
-    Parameters
-    ----------
-    patience
-        After how many seconds a run is said not to move.
-    clock
-        A monotonic clock, in seconds.
-    """
-
-    patience: Patience = field(default_factory=Patience)
-    clock: Callable[[], float] = time.monotonic
-
-    def __post_init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._is_first_look = True
         self._text: bytes | None = None
-        self._progress = _WAITING
-        self._written = self._moved = self.clock()
+        self._progress = StageProgress("waiting")
+        self._written = self._moved = clock()
         self._warn_after = 0.0
 
     @property
@@ -97,23 +68,21 @@ class Watched:
             return
         progress, written = StageProgress.from_json(text)
         age = (datetime.now(UTC) - written).total_seconds() if is_first_look else 0.0
-        self._written = self.clock() - max(0.0, age)
+        self._written = self._clock() - max(0.0, age)
         if (progress.stage, progress.done) != (self._progress.stage, self._progress.done):
             self._moved = self._written
         self._text, self._progress = text, progress
 
     def now(self) -> StageProgress:
         """Return how far the run has come. The time of its stage goes on between two writes."""
-        return replace(self._progress, seconds=self._progress.seconds + self.clock() - self._written)
+        return replace(self._progress, seconds=self._progress.seconds + self._clock() - self._written)
 
     def warning(self) -> str | None:
         """Return what to tell a person if nothing moves: once, and again whenever that time has doubled."""
-        silent, standing = self.clock() - self._written, self.clock() - self._moved
-        if self.is_waiting:
-            return None
-        if silent >= self.patience.silent:
+        silent, standing = self._clock() - self._written, self._clock() - self._moved
+        if silent >= _SILENT_SECONDS and not self.is_waiting:
             seconds, words = silent, _SILENT
-        elif standing >= self.patience.standing and self._progress.done < self._progress.total:
+        elif standing >= _STANDING_SECONDS and self._progress.done < self._progress.total:
             seconds, words = standing, _STANDING
         else:
             self._warn_after = 0.0
@@ -152,9 +121,7 @@ def idle(output: Store) -> str:
     raise UserError(f"There is no run in {output.uri}. {hint}")
 
 
-def watch(
-    folder: RunFolder, console: Console, patience: Patience | None = None, read_seconds: float = _READ_SECONDS
-) -> Manifest:
+def watch(folder: RunFolder, console: Console) -> Manifest:
     """Show the progress of a run until it is published, and return its manifest.
 
     Parameters
@@ -163,10 +130,6 @@ def watch(
         The run. It may not have started yet.
     console
         Where to show the progress.
-    patience
-        After how many seconds a run is said not to move.
-    read_seconds
-        The time between two looks at the run.
 
     Raises
     ------
@@ -175,39 +138,38 @@ def watch(
     UserError
         If the output cannot be read.
     """
-    patience = patience or Patience()
-    watched = Watched(patience)
-    said: set[str] = set()
-    last_read, is_unreadable = time.monotonic(), False
-    _print(console, f"{'run':<10} {folder.run_id}")
+    watched, said, last_read = Watched(), set[str](), time.monotonic()
+
+    def say_once(subject: str, sentence: str) -> None:
+        if subject not in said:
+            said.add(subject)
+            say(console, sentence)
+
+    say(console, f"{'run':<10} {folder.run_id}")
     with show(console, watched.now):
         while True:
             try:
                 manifest = _look(folder, watched)
-                warning, last_read = watched.warning(), time.monotonic()
             except ConnectionError as error:  # a laptop that slept may get its connection back
-                if (silence := time.monotonic() - last_read) >= patience.unreadable:
+                if (silence := time.monotonic() - last_read) >= _UNREADABLE_SECONDS:
                     raise RunError(
                         f"Nothing could be read for {duration(silence)}: {error}. The run is not affected."
                     ) from error
-                manifest = warning = None
-                if not is_unreadable:
-                    _print(console, f"{error}. Trying again.")
-                is_unreadable = True
+                say_once("lost", f"{error}. Trying again.")
             else:
-                is_unreadable = False
-            for stage, seconds in (manifest.seconds if manifest else watched.now().finished).items():
-                if stage not in said:
-                    show_finished(console, stage, seconds)
-                    said.add(stage)
-            if manifest:
-                return manifest
-            if watched.is_waiting and _WAITING.stage not in said:
-                warning = f"The run {folder.run_id} has not started yet. A cluster needs about 7 minutes before that."
-                said.add(_WAITING.stage)
-            if warning:
-                _print(console, warning)
-            time.sleep(read_seconds)
+                last_read = time.monotonic()
+                said.discard("lost")
+                finished = manifest.seconds if manifest else watched.now().finished
+                for stage, seconds in finished.items():
+                    say_once(stage, in_words(stage, seconds))
+                if manifest:
+                    return manifest
+                if watched.is_waiting:
+                    not_yet = "has not started yet. A cluster needs about 7 minutes before that."
+                    say_once("waiting", f"The run {folder.run_id} {not_yet}")
+                if warning := watched.warning():
+                    say(console, warning)
+            time.sleep(_READ_SECONDS)
 
 
 def _look(folder: RunFolder, watched: Watched) -> Manifest | None:
@@ -229,7 +191,3 @@ def _look(folder: RunFolder, watched: Watched) -> Manifest | None:
             f"read ({error!r}). Use the version of this program that made it."
         ) from error
     return None
-
-
-def _print(console: Console, sentence: str) -> None:
-    console.print(sentence, soft_wrap=True, highlight=False)

@@ -1,15 +1,9 @@
 """A small S3 on this machine that can be slow or fail on demand, which ministack cannot.
 
-It implements what the job uses of S3: ListObjectsV2, GET with ranges, HEAD, conditional PUT and DELETE. For a
-benchmark::
-
-    python -m tests.s3_stand_in --folder photos --bucket photos --delay 0.05
-    python -m tests.s3_stand_in --keys 1000000 --delay 0.05
+It implements what the job uses of S3: ListObjectsV2, GET with ranges, HEAD, conditional PUT and DELETE.
 """
 
-import argparse
 import bisect
-import gc
 import hashlib
 import itertools
 import re
@@ -19,7 +13,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,12 +21,9 @@ from email.utils import format_datetime
 from enum import Enum, auto
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
-
-_PLAIN = re.compile(r"[\w./-]*", re.ASCII)  # as they are in a page, with both encodings
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
@@ -250,23 +241,20 @@ class _Handler(BaseHTTPRequestHandler):
         whole = f"{bucket}/{prefix}"
         start = max(bisect.bisect_left(keys, whole), bisect.bisect_right(keys, f"{bucket}/{after}"))
         stop = bisect.bisect_right(keys, whole, start, key=lambda key: key[: len(whole)])
-        entries = _entries(map(keys.__getitem__, range(start, stop)), whole, delimiter)
+        found = map(keys.__getitem__, range(start, stop))
+        entries = (entry for entry, _ in itertools.groupby(found, lambda key: _entry(key, whole, delimiter)))
         page = list(itertools.islice(entries, min(limit, 1000)))
         more = next(entries, None) is not None
         skipped = len(bucket) + 1
         last = page[-1][1][skipped:] + ("\U0010ffff" if page[-1][0] else "") if page else ""
-
-        shown = _written("".join([path for _, path in page]), query.get("encoding-type", ""))
-        parts = [f"<IsTruncated>{str(more).lower()}</IsTruncated>", f"<KeyCount>{len(page)}</KeyCount>"]
-        if query.get("encoding-type"):
-            parts.append("<EncodingType>url</EncodingType>")
+        parts = [f"<IsTruncated>{str(more).lower()}</IsTruncated><EncodingType>url</EncodingType>"]
         if more:
             parts.append(f"<NextContinuationToken>{last.encode().hex()}</NextContinuationToken>")
         stored = self.s3.objects
         parts += [
-            f"<CommonPrefixes><Prefix>{shown(path[skipped:])}</Prefix></CommonPrefixes>"
+            f"<CommonPrefixes><Prefix>{quote(path[skipped:])}</Prefix></CommonPrefixes>"
             if is_prefix
-            else f"<Contents><Key>{shown(path[skipped:])}</Key>{stored[path].listed}</Contents>"
+            else f"<Contents><Key>{quote(path[skipped:])}</Key>{stored[path].listed}</Contents>"
             for is_prefix, path in page
         ]
         text = f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>{"".join(parts)}</ListBucketResult>'
@@ -297,26 +285,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _written(names: str, encoding: str) -> Callable[[str], str]:
-    """Return the function that writes a name into a page. Most pages have no name with a special character."""
-    if _PLAIN.fullmatch(names):
-        return str
-    return quote if encoding == "url" else escape
-
-
-def _entries(keys: Iterable[str], prefix: str, delimiter: str) -> Iterator[tuple[bool, str]]:
-    """Yield each entry of a listing: whether it is a common prefix, and the key or the prefix, after the bucket."""
-    if not delimiter:
-        yield from zip(itertools.repeat(False), keys)
-        return
-    seen = None
-    for key in keys:
-        head, found, _ = key.removeprefix(prefix).partition(delimiter)
-        if not found:
-            yield False, key
-        elif (name := prefix + head + delimiter) != seen:
-            seen = name
-            yield True, name
+def _entry(key: str, prefix: str, delimiter: str) -> tuple[bool, str]:
+    """Return what a listing shows for a key: whether it is a common prefix, and the prefix or the key."""
+    rest = key.removeprefix(prefix)
+    if not delimiter or delimiter not in rest:
+        return False, key
+    return True, prefix + rest.partition(delimiter)[0] + delimiter
 
 
 def environment(url: str) -> dict[str, str]:
@@ -328,28 +302,3 @@ def environment(url: str) -> dict[str, str]:
         "AWS_REGION": "eu-west-3",
         "AWS_DEFAULT_REGION": "eu-west-3",
     }
-
-
-def main() -> None:
-    """Serve the files of a folder, or empty objects, until the process is interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="the folder whose files are served")
-    parser.add_argument("--keys", type=int, default=0, help="how many empty objects are served, all in one folder")
-    parser.add_argument("--bucket", default="photos", help="the bucket that contains the files (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=9090, help="default: %(default)s")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each request takes")
-    options = parser.parse_args()
-    s3 = StandIn(delay=options.delay)
-    for file in filter(Path.is_file, options.folder.rglob("*") if options.folder else ()):
-        s3.put(f"{options.bucket}/{file.relative_to(options.folder).as_posix()}", file.read_bytes())
-    empty = Object(b"")
-    for number in range(options.keys):
-        s3.put(f"{options.bucket}/all/{number:07d}.jpg", empty)
-    gc.freeze()  # it would look for garbage among a million objects again and again
-    with s3.serve(options.port) as url, suppress(KeyboardInterrupt):
-        print(f"{len(s3.objects):,} objects at {url}; AWS_ENDPOINT_URL={url}", flush=True)
-        s3.stop.wait()
-
-
-if __name__ == "__main__":
-    main()

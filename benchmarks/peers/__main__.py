@@ -126,7 +126,7 @@ def main() -> None:
             for where in options.where:
                 distant: contextlib.AbstractContextManager[dict[str, str]] = contextlib.nullcontext({})
                 if where == "distant":
-                    distant = bucket("--folder", str(folder), delay=0.05)
+                    distant = bucket(folder, 0.05)
                 with distant as environment:
                     source = "s3://photos" if where == "distant" else str(folder)
                     bench = Bench(Path(place), model, source, environment)

@@ -41,7 +41,10 @@ def _assert_one_sentence(done: "subprocess.CompletedProcess[str]", code: int, se
     assert not done.stdout
 
 
-def test_run_shows_its_stages_and_ends_with_a_summary_and_can_be_watched(tmp_path: Path, model_file: str) -> None:
+def test_run_shows_its_stages_and_ends_with_a_summary_and_can_be_watched(
+    tmp_path: Path, model_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark_job.watch._READ_SECONDS", 0.05)
     photos, results, shown = tmp_path / "photos", tmp_path / "results", io.StringIO()
     draw(photos, photos_per_label=2)
     results.mkdir()
@@ -51,7 +54,7 @@ def test_run_shows_its_stages_and_ends_with_a_summary_and_can_be_watched(tmp_pat
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         folder = RunFolder(open_store(str(results)), "first")
-        seen = watch(folder, Console(file=shown, width=100, force_terminal=True), read_seconds=0.05)
+        seen = watch(folder, Console(file=shown, width=100, force_terminal=True))
         output, errors = process.communicate()
     assert process.returncode == 0, errors
     stages = list(dict.fromkeys(line.split()[0] for line in errors.splitlines()))  # a slow stage has several lines

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +27,7 @@ from spark_job.progress import Stages
 from spark_job.storage import open_store
 from spark_job.storage.base import Store
 from spark_job.storage.local import LocalStore
-from tests.s3_stand_in import Fault, Object, StandIn, environment
+from tests.s3_stand_in import Fault, Object, StandIn
 
 SIZE = 10_000
 names = st.text(st.sampled_from("abé. -🍐"), min_size=1, max_size=6).filter(lambda name: name.strip(".") == name)
@@ -236,23 +236,11 @@ def test_photos_of_tars_and_files_are_packed_together_and_what_is_left_out_is_sa
     assert _members(output)["Apple/b-1.jpg"] == b"another"
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    monkeypatch.setattr("spark_job.storage.s3._PAUSES", (0.01, 0.02))
-    s3 = StandIn()
-    with s3.serve() as url:
-        for name, value in environment(url).items():
-            monkeypatch.setenv(name, value)
-        open_store.cache_clear()
-        yield s3
-    open_store.cache_clear()
-
-
-def test_a_bucket_is_packed_read_back_and_packed_again(bucket: StandIn) -> None:
+def test_a_bucket_is_packed_read_back_and_packed_again(stand_in: StandIn) -> None:
     photos = {f"Apple/{number:03d}.jpg": b"%03d" % number * 100 for number in range(100)}
     for path, data in photos.items():
-        bucket.put(f"fruits/photos/{path}", data)
-    bucket.faults = {"fruits/photos/Apple/007.jpg": [Fault.SLOW_DOWN], "fruits/photos/Apple/008.jpg": [Fault.DENIED]}
+        stand_in.put(f"fruits/photos/{path}", data)
+    stand_in.faults = {"fruits/photos/Apple/007.jpg": [Fault.SLOW_DOWN], "fruits/photos/Apple/008.jpg": [Fault.DENIED]}
     source, output = open_store("s3://fruits/photos"), open_store("s3://fruits/shards")
     done = _pack(source, output)
     assert (done.new, list(done.left_out)) == (99, ["Apple/008.jpg"])
@@ -261,17 +249,17 @@ def test_a_bucket_is_packed_read_back_and_packed_again(bucket: StandIn) -> None:
     assert _pack(source, output).new == 1
     assert _members(output) == photos
 
-    bucket.requests.clear()
-    bucket.put("fruits/photos/Pear/1.jpg", b"more")
+    stand_in.requests.clear()
+    stand_in.put("fruits/photos/Pear/1.jpg", b"more")
     assert _pack(source, output).shards == ["photos-00006.zip"]
-    read = [key for key in bucket.requests if key.endswith(".jpg")]
+    read = [key for key in stand_in.requests if key.endswith(".jpg")]
     assert read == ["fruits/photos/Pear/1.jpg"]
-    assert bucket.requests["PUT"] == 1
+    assert stand_in.requests["PUT"] == 1
 
 
-def test_a_shard_that_comes_back_with_other_bytes_stops_the_command(bucket: StandIn) -> None:
-    bucket.put("fruits/photos/Apple/1.jpg", b"1" * 500)
-    bucket.changes["fruits/shards/photos-00000.zip"] = Object(b"1" * 5000)
+def test_a_shard_that_comes_back_with_other_bytes_stops_the_command(stand_in: StandIn) -> None:
+    stand_in.put("fruits/photos/Apple/1.jpg", b"1" * 500)
+    stand_in.changes["fruits/shards/photos-00000.zip"] = Object(b"1" * 5000)
     with pytest.raises(RunError, match=r"fruits/shards/photos-00000\.zip is not what was written"):
         _pack(open_store("s3://fruits/photos"), open_store("s3://fruits/shards"))
 

@@ -5,14 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from rich.console import Console
 
-from spark_job.progress import StageProgress, Stages, write_often
+from spark_job.progress import StageProgress, Stages
 
 FEATURES = StageProgress("features", 250, 1000, 5.0, {"plan": 1.5})
 
@@ -21,9 +18,10 @@ def _silent() -> Stages:
     return Stages(Console(file=io.StringIO()))
 
 
-def test_a_stage_prints_its_progress_to_a_log_at_intervals() -> None:
+def test_a_stage_prints_its_progress_to_a_log_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    stages = Stages(Console(file=out, width=200), log_seconds=0.05)
+    monkeypatch.setattr("spark_job.progress._LOG_SECONDS", 0.05)
+    stages = Stages(Console(file=out, width=200))
     with stages.stage("features", 1000, lambda: 250):
         _wait(lambda: len(out.getvalue().splitlines()) >= 2)
     lines = out.getvalue().splitlines()
@@ -80,45 +78,18 @@ def _wait(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-class Run:
-    """A run on a clock that only waiting and writing move. It ends after some seconds."""
+def test_progress_is_written_soon_and_then_at_most_every_20_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, waits, written = _silent(), list[float](), list[str]()
+    looks = iter([None, FEATURES, FEATURES])
+    monkeypatch.setattr(stages, "_look", lambda: next(looks))
 
-    def __init__(self, seconds: float, write_seconds: list[float], first_stage: float) -> None:
-        self.clock, self.writes = 0.0, list[tuple[float, float]]()
-        self._end, self._takes, self._first_stage = seconds, write_seconds, first_stage
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) > 3
 
-    def look(self) -> StageProgress | None:
-        return FEATURES if self.clock >= self._first_stage else None
-
-    def write(self, text: str) -> None:
-        assert StageProgress.from_json(text)[0] == FEATURES
-        began = self.clock
-        takes = self._takes[len(self.writes) % len(self._takes)]
-        self.clock += takes
-        self.writes.append((began, self.clock))
-        if takes > 10:
-            raise ConnectionError("the storage does not answer")
-
-    def wait(self, seconds: float) -> bool:
-        self.clock = min(self.clock + seconds, max(self.clock, self._end))  # not += the difference, which is rounded
-        return self.clock >= self._end
-
-
-@given(st.floats(0, 1000), st.lists(st.floats(0, 90), min_size=1), st.floats(0, 100))
-@example(0.85, [0.0], 0.0)
-def test_progress_is_written_soon_and_then_at_most_every_20_s(
-    seconds: float, write_seconds: list[float], first_stage: float
-) -> None:
-    run = Run(seconds, write_seconds, first_stage)
-    write_often(run.look, run.write, run.wait)
-    begins = [began for began, _ in run.writes]
-    assert all(later - earlier > 19.999 for earlier, later in pairwise(begins))
-    assert all(later - ended < 20.001 for (_, ended), later in zip(run.writes, begins[1:], strict=False))
-    assert all(first_stage <= began < seconds for began in begins)
-    if begins:
-        assert begins[0] <= first_stage + 0.2001
-    else:
-        assert seconds <= first_stage + 0.2001
+    stages._write_often(written.append, wait)
+    assert waits == [0.2, 0.2, 20, 20]
+    assert [StageProgress.from_json(text)[0] for text in written] == [FEATURES, FEATURES]
 
 
 def test_a_write_that_hangs_blocks_neither_a_stage_nor_the_end() -> None:

@@ -120,6 +120,7 @@ FLAT = {
         *(f"{number % 300:03d}/{number}.jpg" for number in range(SIZE // 10)),
         *(f"150/{number:08d}.jpg" for number in range(SIZE)),
     ],
+    "many small folders": [f"label {number // 20:04d}/{number}.jpg" for number in range(SIZE)],
     "other files first": [*_hashes(700), *(f"x{number:07d}.jpg" for number in range(SIZE))],
 }
 

@@ -4,7 +4,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,22 +23,9 @@ REQUESTS: dict[str, Callable[[Store], object]] = {
 }
 
 
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    s3 = StandIn()
-    s3.put("bucket/photos/b.jpg", b"x")
-    with s3.serve() as url:
-        _use(monkeypatch, url)
-        yield s3
-    open_store.cache_clear()
-
-
-def _use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    variables = {"AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-west-3"}
-    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-west-3"}
-    for name, value in (variables | keys).items():
-        monkeypatch.setenv(name, value)
-    open_store.cache_clear()
+@pytest.fixture(autouse=True)
+def there_is_one_object(stand_in: StandIn) -> None:
+    stand_in.put("bucket/photos/b.jpg", b"x")
 
 
 def _refuse(s3: StandIn, status: int, code: str) -> None:
@@ -101,10 +88,8 @@ def test_a_folder_without_a_name_is_refused_as_it_was_given(uri: str) -> None:
 
 def test_settings_that_boto3_refuses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
-    open_store.cache_clear()
     with pytest.raises(AccountError, match="no-such-profile"):
         open_store("s3://bucket/photos")
-    open_store.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +109,7 @@ def test_commands_trust_a_private_certificate_authority(
     s3, tls = StandIn(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with s3.serve(tls=tls) as url:
-        _use(monkeypatch, url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         for name in isolation.AUTHORITIES:
             monkeypatch.delenv(name, raising=False)
         if not variable:
