@@ -305,4 +305,4 @@ class Photos:
             raise entry.refused
         accept(entry.member.size)
         part = Part(self._store, [entry.member])
-        return Stored(part.content(path, entry.member), part.modified, part.version, part.retries)
+        return Stored(part.content(path, entry.member), part.modified, part.version, entry.member.size, part.retries)

@@ -24,11 +24,10 @@ NOT_READ = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES)
 NOT_READ_IN_ARCHIVE = _ending(*OTHER_SUFFIXES, *TAR_SUFFIXES, ARCHIVE_SUFFIX)
 """Names of files that are counted, because somebody may expect that a run reads them."""
 
-PACKED = _ending(*TAR_SUFFIXES, ARCHIVE_SUFFIX)
-"""Names of files that hold other files."""
-
 _PHOTO = _ending(*SUFFIXES)
 _ARCHIVE = _ending(ARCHIVE_SUFFIX)
+_PACKED = _ending(*TAR_SUFFIXES, ARCHIVE_SUFFIX)
+_EXPECTED = _ending(*SUFFIXES, *TAR_SUFFIXES, ARCHIVE_SUFFIX)
 _OTHER = _ending(*OTHER_SUFFIXES)
 HIDDEN_PATH = (
     r"(^|/)(\.+[^./]|__MACOSX/|@(eaDir|Recycle)/|#(recycle|snapshot)/|\$RECYCLE\.BIN/|System Volume Information/)"
@@ -37,7 +36,7 @@ HIDDEN_PATH = (
 _HIDDEN = f"(?i){HIDDEN_PATH}"
 
 HIDDEN = "hidden"
-"""The key of hidden photos in the counts of what was left out; the other keys are endings."""
+"""The key of hidden photos and archives in the counts of what was left out; the other keys are endings."""
 
 _LABEL = r"(?s)(?:^|/)(?P<label>[^/]+?)(?i:\.zip)?/[^/]*$"
 
@@ -58,16 +57,21 @@ def archives(listed: pa.RecordBatch) -> pa.RecordBatch:
     return _chosen(listed, _ARCHIVE)
 
 
+def packed(listed: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the archives and the tars of a listing."""
+    return _chosen(listed, _PACKED)
+
+
 def _chosen(listed: pa.RecordBatch, pattern: str) -> pa.RecordBatch:
     path = listed.column("path")
     return listed.filter(pc.and_not(pc.match_substring_regex(path, pattern), pc.match_substring_regex(path, _HIDDEN)))
 
 
 def count_left_out(listed: pa.RecordBatch, other: str = _OTHER) -> "Counter[str]":
-    """Return the number of hidden photos of a listing, and of files that are not read, by ending."""
+    """Return the number of hidden photos and archives of a listing, and of files that are not read, by ending."""
     path = listed.column("path")
     is_hidden = pc.match_substring_regex(path, _HIDDEN)
-    hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _PHOTO), is_hidden)).as_py() or 0
+    hidden = pc.sum(pc.and_(pc.match_substring_regex(path, _EXPECTED), is_hidden)).as_py() or 0
     others = pc.struct_field(pc.extract_regex(path.filter(pc.invert(is_hidden)), other), "ending")
     endings = Counter(pc.utf8_lower(others).drop_null().to_pylist())
     return endings + Counter({HIDDEN: hidden})  # without endings that do not occur
@@ -75,7 +79,7 @@ def count_left_out(listed: pa.RecordBatch, other: str = _OTHER) -> "Counter[str]
 
 def is_photo(path: str) -> bool:
     """Return whether a file of this path is a photo, as :func:`photos` does for many."""
-    return bool(re.search(_PHOTO, path)) and not re.search(_HIDDEN, path)
+    return path.lower().endswith(SUFFIXES) and not re.search(_HIDDEN, path)
 
 
 def label_of(path: str) -> str | None:

@@ -200,7 +200,10 @@ def _count(context: SparkContext, table: Table) -> Census:
     """Count the photos of the features table. Raise RunError if one of them is there twice."""
     census = sample.count(context, table)
     if census.repeated:
-        raise RunError(f"{census.repeated:,} photos would be in the result twice, so it is not published. Run again.")
+        raise RunError(
+            f"{census.repeated:,} photos would be in the result twice, so it is not published. If a zip file and a "
+            "folder have the same name, rename one. Otherwise run again."
+        )
     return census
 
 

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spark_job import names
 from spark_job.errors import UserError
@@ -66,7 +65,7 @@ def _find(store: Store) -> Source:
     archives: dict[str, int] = {}
     for listed in listing(store):
         photos.append(names.photos(listed).select(LISTING_SCHEMA.names))
-        packed = listed.filter(pc.match_substring_regex(listed.column("path"), names.PACKED))
+        packed = names.packed(listed)
         archives.update(zip(packed["path"].to_pylist(), packed["size"].to_pylist(), strict=True))
         left_out += names.count_left_out(listed)
     found_tars = {path: size for path, size in sorted(archives.items()) if tars.is_tar(path)}

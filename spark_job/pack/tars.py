@@ -15,7 +15,7 @@ _LABELS = ("cls", "json")
 _LABEL_KEYS = ("label", "cls")
 _LARGEST_LABEL = 2**20
 _SAMPLE_BYTES = 2 * MAX_BYTES
-_SUFFIX = re.compile(f"(?i)({'|'.join(map(re.escape, TAR_SUFFIXES))})$")
+_SUFFIX = re.compile(rf"(?i)({'|'.join(map(re.escape, TAR_SUFFIXES))})\Z")
 
 
 class TarPhoto(NamedTuple):

@@ -53,18 +53,18 @@ class Stored:
     modified
         The modification time of exactly these bytes.
     version
-        Identifies these bytes among all that were ever stored under the name; None for a whole file of a local folder.
+        Identifies these bytes among all that were ever stored under the name.
+    size
+        The size of the whole object.
     retries
         How many attempts failed before the successful one.
-    size
-        The size of the whole object; 0 if it was read as a whole.
     """
 
     data: bytes
     modified: datetime
-    version: str | None = None
+    version: str | None
+    size: int
     retries: int = 0
-    size: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """An object of a store as a file, for libraries that want one."""
 
 import io
+from typing import TYPE_CHECKING
 
 from spark_job.storage.base import Store
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _BYTES_PER_READ = 8 * 2**20
 
@@ -10,7 +14,8 @@ _BYTES_PER_READ = 8 * 2**20
 class _Object(io.RawIOBase):
     def __init__(self, store: Store, path: str, size: int) -> None:
         self._store, self._path, self._size = store, path, size
-        self._position, self._version = 0, None  # type: int, str | None
+        self._position = 0
+        self._version: str | None = None
 
     def readable(self) -> bool:
         return True
@@ -25,13 +30,14 @@ class _Object(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        stop = min(self._position + len(buffer), self._size)
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        stop = min(self._position + len(view), self._size)
         if stop <= self._position:
             return 0
         stored = self._store.read_range(self._path, self._position, stop, self._version)
         self._version = stored.version
-        buffer[: len(stored.data)] = stored.data
+        view[: len(stored.data)] = stored.data
         self._position += len(stored.data)
         return len(stored.data)
 

@@ -89,16 +89,15 @@ class LocalStore:
         """Return the content of a file."""
         with self._opened(path) as (file, status):
             accept(status.st_size)
-            return Stored(file.read(), _time(status))
+            return Stored(file.read(), _time(status), _version(status), status.st_size)
 
     def read_range(self, path: str, start: int, stop: int, version: str | None = None) -> Stored:
         """Return a part of a file. Its version is its time and its size."""
         with self._opened(path) as (file, status):
-            found = f"{status.st_mtime_ns}-{status.st_size}"
-            if version not in (None, found):
+            if version not in (None, _version(status)):
                 raise FileExistsError(f"{path} has changed")
             file.seek(start)
-            return Stored(file.read(stop - start), _time(status), found, size=status.st_size)
+            return Stored(file.read(stop - start), _time(status), _version(status), status.st_size)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[tuple[IO[bytes], os.stat_result]]:
@@ -117,16 +116,28 @@ class LocalStore:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file under another name, then rename it."""
-        self._place(path, io.BytesIO(data), os.replace)
+        self.upload(path, io.BytesIO(data), replace=True)
 
     def create(self, path: str, data: bytes) -> None:
         """Write a file under another name, then give it its own name unless it is taken."""
-        self._place(path, io.BytesIO(data), _link)
+        self.upload(path, io.BytesIO(data))
 
     def upload(self, path: str, file: IO[bytes], *, replace: bool = False) -> None:
         """Copy a file under another name, then give the copy its own name."""
+        target = self._root / path
         file.seek(0)
-        self._place(path, file, os.replace if replace else _link)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            try:
+                with os.fdopen(handle, "wb") as copy:
+                    shutil.copyfileobj(file, copy, _COPIED_BYTES)
+                Path(draft).chmod(0o644)
+                Path(draft).replace(target) if replace else _link(draft, target)
+            finally:
+                Path(draft).unlink(missing_ok=True)
+        except OSError as error:  # that of a full disk does not name the file
+            raise OSError(error.errno, error.strerror, str(target)) from None
 
     def replace(self, path: str, data: bytes, seen: Stored) -> None:
         """Replace a file under a lock, if its content is still the one that was read."""
@@ -146,21 +157,6 @@ class LocalStore:
         removed = Removed(len(files), sum(file.lstat().st_size for file in files))
         shutil.rmtree(self._root / folder)
         return removed
-
-    def _place(self, path: str, content: IO[bytes], place: Callable[[str, Path], None]) -> None:
-        target = self._root / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    shutil.copyfileobj(content, file, _COPIED_BYTES)
-                Path(draft).chmod(0o644)
-                place(draft, target)
-            finally:
-                Path(draft).unlink(missing_ok=True)
-        except OSError as error:  # that of a full disk does not name the file
-            raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 def _link(draft: str, target: Path) -> None:
@@ -182,6 +178,10 @@ def _time(stat: os.stat_result) -> datetime:
     """
     earliest, latest = _MICROSECONDS
     return _EPOCH + timedelta(microseconds=min(max(stat.st_mtime_ns // 1000, earliest), latest))
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns}-{status.st_size}"
 
 
 def _printable(path: str) -> str:

@@ -26,6 +26,7 @@ from spark_job.storage.ranges import KeyRange, divide
 from spark_job.storage.refusals import plain_errors, refuse_other_regions
 
 if TYPE_CHECKING:
+    from obstore import GetOptions, PutMode
     from obstore.store import ClientConfig
     from pyarrow.fs import FileSystem
 
@@ -119,33 +120,26 @@ class S3Store:
 
     def read(self, path: str, accept: Callable[[int], None] = accept_any) -> Stored:
         """Return the content of an object."""
-        import obstore
-
         if path.startswith("/"):  # obstore would strip the slash and read another object
             raise BadNameError(f"{path!r} begins with a slash; rename it")
-
-        def get() -> Stored:
-            answer = obstore.get(self._store, path)
-            meta = answer.meta
-            accept(meta["size"])
-            return Stored(answer.bytes().to_bytes(), meta["last_modified"].replace(microsecond=0), meta["e_tag"])
-
-        stored, retries = self._with_retries(path, "s3:GetObject", get)
-        return dataclasses.replace(stored, retries=retries) if retries else stored
+        return self._get(path, {}, accept)
 
     def read_range(self, path: str, start: int, stop: int, version: str | None = None) -> Stored:
         """Return a part of an object. Its version is its ETag (``If-Match``)."""
-        import obstore
-
-        options: obstore.GetOptions = {"range": (start, stop)}
+        options: GetOptions = {"range": (start, stop)}
         if version is not None:
             options["if_match"] = version
+        return self._get(path, options, accept_any)
+
+    def _get(self, path: str, options: "GetOptions", accept: Callable[[int], None]) -> Stored:
+        import obstore
 
         def get() -> Stored:
             answer = obstore.get(self._store, path, options=options)
             meta = answer.meta
+            accept(meta["size"])
             modified = meta["last_modified"].replace(microsecond=0)
-            return Stored(answer.bytes().to_bytes(), modified, meta["e_tag"], size=meta["size"])
+            return Stored(answer.bytes().to_bytes(), modified, meta["e_tag"], meta["size"])
 
         stored, retries = self._with_retries(path, "s3:GetObject", get)
         return dataclasses.replace(stored, retries=retries)
@@ -170,15 +164,21 @@ class S3Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object."""
-        import obstore
-
-        self._with_retries(path, "s3:PutObject", lambda: obstore.put(self._store, path, data, use_multipart=False))
+        self._put(path, data, "overwrite")
 
     def create(self, path: str, data: bytes) -> None:
         """Put an object if there is none (``If-None-Match: *``)."""
+        self._put(path, data, "create")
+
+    def replace(self, path: str, data: bytes, seen: Stored) -> None:
+        """Put an object if it is still the one that was read (``If-Match``)."""
+        self._put(path, data, {"e_tag": seen.version})
+
+    def _put(self, path: str, data: bytes, mode: "PutMode") -> None:
         import obstore
 
-        self._with_retries(path, "s3:PutObject", lambda: obstore.put(self._store, path, data, mode="create"))
+        put = functools.partial(obstore.put, self._store, path, data, mode=mode, use_multipart=False)
+        self._with_retries(path, "s3:PutObject", put)
 
     def upload(self, path: str, file: IO[bytes], *, replace: bool = False) -> None:
         """Put an object from a file. boto3 sends it: obstore holds the whole object, and one minute is its limit."""
@@ -186,14 +186,6 @@ class S3Store:
         file.seek(0)
         with plain_errors(f"{self.uri}/{path}", "s3:PutObject"):
             self._client.put_object(Bucket=self._bucket, Key=f"{self._root}{path}", Body=file, **condition)
-
-    def replace(self, path: str, data: bytes, seen: Stored) -> None:
-        """Put an object if it is still the one that was read (``If-Match``)."""
-        import obstore
-
-        self._with_retries(
-            path, "s3:PutObject", lambda: obstore.put(self._store, path, data, mode={"e_tag": seen.version})
-        )
 
     def delete(self, path: str) -> None:
         """Delete an object."""

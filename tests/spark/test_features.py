@@ -85,7 +85,7 @@ class _SlowStore:
             self.now += self._size
             self.most = max(self.most, self.now)
         time.sleep(0.001 * (hash(path) % 5))
-        return Stored(path.encode(), datetime.now(UTC))
+        return Stored(path.encode(), datetime.now(UTC), None, len(path))
 
 
 @pytest.mark.parametrize(("size", "bound"), [(1000, 32 * 1000), (8 * 2**20, 40 * 2**20)])

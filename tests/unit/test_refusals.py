@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from spark_job import isolation
-from spark_job.errors import UserError
 from spark_job.storage import open_store
 from spark_job.storage.base import AccountError, ArchivedError, Store
 from tests.s3_stand_in import StandIn
@@ -78,12 +77,6 @@ def test_other_refusals_are_about_one_object(
     with pytest.raises(kind, match=said):
         REQUESTS[request_](open_store("s3://bucket/photos"))
     assert stand_in.requests["bucket/photos/a.jpg"] + stand_in.requests["bucket"] == 1
-
-
-@pytest.mark.parametrize("uri", ["s3://bucket//photos", "s3://bucket/a//b", "s3://bucket/photos//"])
-def test_a_folder_without_a_name_is_refused_as_it_was_given(uri: str) -> None:
-    with pytest.raises(UserError, match=f"{uri} has a folder without a name"):
-        open_store(uri)
 
 
 def test_settings_that_boto3_refuses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
