@@ -96,21 +96,7 @@ def _orientations() -> Iterator[Hostile]:
 
 
 def _other_formats() -> Iterator[Hostile]:
-    for kind in (
-        "GIF",
-        "BMP",
-        "TIFF",
-        "ICO",
-        "PPM",
-        "TGA",
-        "PCX",
-        "DDS",
-        "SGI",
-        "JPEG2000",
-        "AVIF",
-        "ICNS",
-        "PDF",
-    ):
+    for kind in ["GIF", "BMP", "TIFF", "ICO", "PPM", "TGA", "PCX", "DDS", "SGI", "JPEG2000", "AVIF", "ICNS", "PDF"]:
         yield _bad(f"{kind} named .jpg", encoded(picture(), kind), Reason.UNSUPPORTED)
     box = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic")
     yield _bad("HEIC named .jpg", box + struct.pack(">I4s", 8, b"mdat") + bytes(500), Reason.UNSUPPORTED)

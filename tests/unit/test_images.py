@@ -15,20 +15,13 @@ from spark_job.rejection import Reason, RejectedPhotoError
 TO_STORED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 """The Image.Transpose from an upright photo to a stored one, by EXIF's orientation."""
 
-RED, GREEN = (220, 20, 10), (10, 200, 30)
+RED = (220, 20, 10)
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
-
-
-def _reason(data: bytes) -> Reason:
-    with pytest.raises(RejectedPhotoError) as caught:
-        decode(data, 224)
-    assert caught.value.detail
-    return caught.value.reason
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -38,27 +31,6 @@ def test_every_format_and_size_gives_the_input_shape_of_the_network(kind: str, s
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - RED).max() <= 12  # JPEG and WebP are lossy
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_every_mode_keeps_its_brightness(mode: str) -> None:
-    kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
-    grey = Image.new("L", (50, 50), 255 if mode == "1" else 128)
-    image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
-    assert abs(float(decode(_file(image, kind), 224).mean()) - float(np.asarray(grey).mean())) < 4
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_turned_upright(orientation: int) -> None:
-    """A camera stores the pixels as the sensor saw them and records in EXIF how to turn them."""
-    upright = Image.new("RGB", (60, 60), RED)
-    upright.paste(GREEN, (0, 0, 60, 20))
-    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(TO_STORED[orientation]))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    pixels = decode(_file(stored, "JPEG", exif=exif, quality=95), 224)
-    assert np.abs(pixels[20, 112].astype(int) - GREEN).max() < 12
-    assert np.abs(pixels[180, 112].astype(int) - RED).max() < 12
 
 
 def test_scaled_decoding_of_a_large_photo_looks_like_full_decoding() -> None:
@@ -93,16 +65,6 @@ def test_a_turned_copy_of_a_large_photo_gives_the_same_pixels(kind: str, orienta
     assert difference.mean() <= (0 if kind == "PNG" else 2)
 
 
-def test_each_defect_of_a_file_gives_its_reason() -> None:
-    noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (80, 80, 3), np.uint8))
-    assert _reason(b"") == Reason.EMPTY
-    assert _reason(b"This is not a photo.") == Reason.UNSUPPORTED
-    assert _reason(_file(noise, "GIF")) == Reason.UNSUPPORTED
-    assert _reason(_file(noise, "JPEG")[:2000]) == Reason.TRUNCATED
-    assert _reason(_file(noise, "PNG")[:9000]) == Reason.TRUNCATED
-    assert _reason(_file(noise, "WEBP")[:900]) in (Reason.TRUNCATED, Reason.UNREADABLE)
-
-
 @pytest.mark.parametrize(
     ("name", "body"),
     [
@@ -121,12 +83,6 @@ def test_metadata_of_a_png_is_no_reason_to_reject_it(name: bytes, body: bytes) -
     assert (decode(plain[:first] + chunk + plain[first:], 32) == decode(plain, 32)).all()
     wrong_sum = chunk[:-1] + bytes([chunk[-1] ^ 1])
     assert (decode(plain[:first] + wrong_sum + plain[first:], 32) == decode(plain, 32)).all()
-
-
-def test_a_decompression_bomb_is_rejected_before_it_is_decoded() -> None:
-    bomb = _file(Image.new("1", (20_000, 20_000)), "PNG")
-    assert len(bomb) < 200_000
-    assert _reason(bomb) == Reason.TOO_LARGE
 
 
 def test_sizes_are_checked_without_reading_the_bytes() -> None:
