@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyspark.ml import Pipeline
 from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from spark_job import pca, session
@@ -44,7 +45,7 @@ def make(folder: Path, rows: int, files: int = 16) -> Path:
 def main() -> None:
     """Start Spark and warm it up, then fit and print the seconds."""
     which, folder = sys.argv[1:]
-    spark = session.start()
+    spark = SparkSession(session.start())
     table = spark.read.parquet(folder)
     table.limit(10).count()
     began = time.perf_counter()

@@ -76,7 +76,7 @@ def _end_of_archive(data: bytes) -> str:
         store = open_store(folder)
         listed = [row for page in store.listing(None) for row in page.to_pylist()]
         try:
-            photos = [Photo.of_row(row) for batch, _ in in_archives(store, listed) for row in batch.to_pylist()]
+            photos = [Photo.of_row(row) for page in in_archives(store, listed) for row in page.photos.to_pylist()]
             contents = [read.content for read in read_ahead(pool, store, iter(photos))]
             assert len(contents) == len(photos)
         except Exception as error:

@@ -266,6 +266,11 @@ def start_of_path(uri: str) -> int:
     return place.start() if place else uri.rfind("/") + 1
 
 
+def file_of(path: str) -> str:
+    """Return the path of the file that holds a photo: an archive, or the photo itself."""
+    return _END_OF_ARCHIVE.split(path, 1)[0]
+
+
 class Photos:
     """The photos of an input by their paths, whether they are files or members of archives.
 

@@ -336,14 +336,15 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _execute(settings: Settings, console: Console, *, as_json: bool = False) -> None:
-    from spark_job import session
+    from spark_job import plan, session
 
+    source = plan.open_input(settings.input)  # a mistake in it must not wait for Java
     with ThreadPoolExecutor(1) as pool:
         spark = pool.submit(session.start)  # Java starts while Python imports the rest and loads the model
         from spark_job.report.summary import summary
         from spark_job.run import run
 
-        manifest = run(settings, Stages(console), start=spark.result)
+        manifest = run(settings, source, Stages(console), start=spark.result)
     _print(manifest.to_json().rstrip() if as_json else summary(manifest))
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pyspark import SparkContext
 from pyspark.accumulators import Accumulator
 from pyspark.broadcast import Broadcast
-from pyspark.sql import SparkSession
 
 from spark_job import archives, tables
 from spark_job.accumulators import PhotosDone
@@ -108,9 +107,8 @@ class FeatureTask:
     retries: "Accumulator[int]"
 
     @classmethod
-    def prepare(cls, spark: SparkSession, source: str, model: CompiledNetwork) -> Self:
+    def prepare(cls, context: SparkContext, source: str, model: CompiledNetwork) -> Self:
         """Broadcast the model, and set both counters to zero."""
-        context = spark.sparkContext
         return cls(source, context.broadcast(model), PhotosDone(context), context.accumulator(0))
 
 
@@ -142,10 +140,10 @@ def compute(context: SparkContext, plan: Plan, task: FeatureTask, features: Tabl
     features, rejected
         The tables to write.
     """
-    if not plan.to_compute:  # Spark cannot read a table without files
+    if not plan.photos:  # Spark cannot read a table without files
         rejected.write("part-00000.parquet", [], tables.REJECTED_SCHEMA)
         return Rejections()
-    tasks = plan.split(photos_per_task(plan.to_compute, context.defaultParallelism))
+    tasks = plan.split(photos_per_task(plan.photos, context.defaultParallelism))
     run_task = partial(_run_task, task, plan.table, features, rejected)
     return sum(context.parallelize(tasks, len(tasks)).map(run_task).collect(), Rejections())
 

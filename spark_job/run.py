@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from pyspark import SparkContext
-from pyspark.sql import SparkSession
 
 from spark_job import __version__, features, pca, pipeline, plan, reuse, runs, sample, session
 from spark_job.archives import Photos
@@ -19,13 +18,14 @@ from spark_job.findings.stage import Found, judge
 from spark_job.manifest import Counts, Manifest, PcaRecord
 from spark_job.moments import FittedPca, check_count
 from spark_job.network import MOBILENET_V2, Network, weights
-from spark_job.plan import ListedFile, Plan
+from spark_job.plan import Input, Plan
 from spark_job.progress import Stages
 from spark_job.report import page
 from spark_job.report.cases import Chapter, chapters
 from spark_job.report.map import Point
 from spark_job.report.text import in_one_line
-from spark_job.runs import EarlierFile, RunFolder
+from spark_job.reuse import Reuse
+from spark_job.runs import RunFolder
 from spark_job.sample import Census, Sample
 from spark_job.settings import Settings
 from spark_job.storage import open_store
@@ -40,22 +40,25 @@ _LIBRARIES = (
 
 def run(
     settings: Settings,
+    source: Input,
     stages: Stages,
     network: Network = MOBILENET_V2,
-    start: Callable[[], SparkSession] = session.start,
+    start: Callable[[], SparkContext] = session.start,
 ) -> Manifest:
     """Compute the features of every photo of the input, reduce them with PCA, and publish both.
 
     Parameters
     ----------
     settings
-        What to compute, and from what.
+        What to compute.
+    source
+        The input of the settings, opened.
     stages
         Times the stages, and shows their progress.
     network
         The network that computes the features.
     start
-        Returns the Spark session.
+        Returns the Spark context.
 
     Raises
     ------
@@ -67,40 +70,42 @@ def run(
     started = datetime.now(UTC)
     output = open_store(settings.output)
     folder = RunFolder(output, settings.run_id)
-    source, archive = plan.open_input(settings.input)
     with stages.stage("model"):
         model = weights.load(settings.weights, settings.engine, network)
     with stages.stage("spark"):
-        spark = start()
+        context = start()
     folder.claim(_iso(started), model.digest)
     with folder.failure_left(), stages.written(folder.write_progress):
         with stages.stage("plan"):
-            files = [] if settings.recompute else runs.reusable(output, model.digest, stages.say)
-            todo = _plan(spark, source, archive, folder, files, stages)
-            check_count(settings.components, todo.found, network.feature_count)
-        task = FeatureTask.prepare(spark, source.uri, model)
-        with stages.stage("features", todo.to_compute, lambda: task.done.value):
-            rejections = _compute(spark, todo, task, folder, settings.max_rejected)
-        reduced = _reduce(spark.sparkContext, source, folder, settings, stages)
+            listed, left_out = plan.make(context, source, folder.table(runs.PLAN))
+            found = listed.photos
+            check_count(settings.components, found, network.feature_count)
+            todo = Reuse(listed)
+            if not settings.recompute:
+                todo = _reusable(context, listed, folder, model.digest, stages)
+        task = FeatureTask.prepare(context, source.store.uri, model)
+        with stages.stage("features", todo.new.photos, lambda: task.done.value):
+            rejections = _compute(context, todo, task, folder, settings.max_rejected)
+        reduced = _reduce(context, source.store, folder, settings, stages)
         manifest = Manifest(
             run_id=settings.run_id,
             started=_iso(started),
             finished=_iso(datetime.now(UTC)),
-            input=source.uri,
+            input=source.store.uri,
             output=output.uri,
             settings=asdict(settings),
-            counts=Counts(todo.found, reduced.census.computed, reduced.census.reused, rejections.counts.total()),
+            counts=Counts(found, reduced.census.computed, reduced.census.reused, rejections.counts.total()),
             rejected=dict(sorted(rejections.counts.items())),
             labels=dict(sorted(reduced.census.labels.items())),
             model=model.record,
             pca=_pca_record(settings, reduced.fitted, reduced.sample),
             seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
-            images_per_second=round(todo.to_compute / stages.seconds["features"], 1),
-            versions=_versions(spark),
-            reused_from=max(todo.reused_from, key=todo.reused_from.__getitem__, default=None),
-            reused=todo.reused_from,
+            images_per_second=round(todo.new.photos / stages.seconds["features"], 1),
+            versions=_versions(context),
+            reused_from=max(todo.reused, key=todo.reused.__getitem__, default=None),
+            reused=dict(sorted(todo.reused.items())),
             retries=task.retries.value,
-            left_out=dict(todo.left_out.most_common()),
+            left_out=dict(left_out.most_common()),
             findings=reduced.found.in_order,
             mixed_labels=mixed_labels(reduced.found.votes),
         )
@@ -109,31 +114,25 @@ def run(
         return manifest
 
 
-def _plan(  # noqa: PLR0913, PLR0917 - an input, an output, and what to say
-    spark: SparkSession,
-    source: Store,
-    archive: ListedFile | None,
-    folder: RunFolder,
-    files: list[EarlierFile],
-    stages: Stages,
-) -> Plan:
-    """List the photos and find those that earlier runs have computed. Say which files of earlier runs are damaged."""
+def _reusable(context: SparkContext, listed: Plan, folder: RunFolder, model_digest: str, stages: Stages) -> Reuse:
+    """Find the photos that earlier runs have computed. Say which files of earlier runs are damaged."""
+    files = runs.reusable(folder.output, model_digest, stages.say)
     if not files:
-        return plan.make(spark, source, None, folder.table(runs.PLAN), archive)
-    earlier = reuse.find(spark, folder.output.uri, files)
-    made = plan.make(spark, source, earlier.photos, folder.table(runs.PLAN), archive)
-    for (run_id, name), error in sorted(earlier.damaged.value.items()):
+        return Reuse(listed)
+    new, reused = folder.table(runs.NEW), folder.table(runs.REUSED)
+    found = reuse.find(context, listed, folder.output.uri, files, new, reused)
+    for (run_id, name), error in sorted(found.damaged.items()):
         file = f"{RunFolder(folder.output, run_id).uri}/{runs.FEATURES}/{name}"
         stages.say(f"The photos in {file} are computed again, because it cannot be read ({error}).")
-    return made
+    return found
 
 
-def _compute(spark: SparkSession, todo: Plan, task: FeatureTask, folder: RunFolder, max_rejected: float) -> Rejections:
+def _compute(context: SparkContext, todo: Reuse, task: FeatureTask, folder: RunFolder, allowed: float) -> Rejections:
     """Write the features of all photos. Return what was rejected."""
     table = folder.table(runs.FEATURES)
-    rejections = features.compute(spark.sparkContext, todo, task, table, folder.table(runs.REJECTED))
-    _check_rejected(rejections, todo.found, max_rejected, folder)
-    reuse.copy(spark, todo, folder.output.uri, table)
+    rejections = features.compute(context, todo.new, task, table, folder.table(runs.REJECTED))
+    _check_rejected(rejections, todo.new.photos + todo.reused.total(), allowed, folder)
+    reuse.copy(context, todo.reused.total(), folder.output.uri, folder.table(runs.REUSED), table)
     return rejections
 
 
@@ -218,8 +217,8 @@ def _pca_record(settings: Settings, fitted: FittedPca, drawn: Sample) -> PcaReco
     )
 
 
-def _versions(spark: SparkSession) -> dict[str, str]:
-    versions = {"fruits": __version__, "python": platform.python_version(), "spark": spark.version}
+def _versions(context: SparkContext) -> dict[str, str]:
+    versions = {"fruits": __version__, "python": platform.python_version(), "spark": context.version}
     for library in _LIBRARIES:
         try:
             versions[library] = version(library)

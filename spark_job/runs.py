@@ -7,7 +7,8 @@
     runs/<run_id>/
         _started.json           the run has taken this id
         _progress.json          how far the run has come; it means nothing once the run has ended
-        _plan/                  table of the photos to compute and to reuse
+        _plan/                  table of the photos
+        _new/ _reused/          tables of those to compute, and of where the features of the others are, if any are
         features/ rejected/     tables of the photos
         pca/ model/             table of the components, and the PCA as a Spark PipelineModel
         _photos/ _cells/        tables that the search for neighbours reads
@@ -42,6 +43,8 @@ FAILED = "_failed.json"
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 PLAN = "_plan"
+NEW = "_new"
+REUSED = "_reused"
 FEATURES = "features"
 REJECTED = "rejected"
 PCA = "pca"

@@ -13,12 +13,10 @@ import pyspark
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
-from pyspark.sql import SparkSession
 
 from spark_job import interruption
 from spark_job.errors import UserError
 
-_ROWS_PER_BATCH = 1024
 _CONF = Path(__file__).parent / "conf"
 # A run on a laptop is short, and Python does most of its work. So the JVM must start fast; its top speed matters less.
 # UsePerfData would leave a file in /tmp if Java is killed.
@@ -28,8 +26,8 @@ _ROOT = "Caused by: "
 _QUIET_JVM = ["-Xlog:disable", "-Xlog:all=error:stderr"]  # users cannot act on warnings about the archive
 
 
-def start() -> SparkSession:
-    """Return a Spark session.
+def start() -> SparkContext:
+    """Return a Spark context. The job needs no Spark SQL, whose classes take seconds to load.
 
     Raises
     ------
@@ -37,10 +35,6 @@ def start() -> SparkSession:
         If this machine lacks something that Java needs.
     """
     conf = SparkConf().setAppName("fruits")
-    conf.set("spark.sql.session.timeZone", "UTC")
-    conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_ROWS_PER_BATCH))
-    # Otherwise SQL tasks and RDD tasks get different environments, and Spark starts two pools of Python workers.
-    conf.set("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "false")
     conf.set("spark.executorEnv.OMP_NUM_THREADS", "1")  # a task has one core, but numpy would start a thread per core
     # With one pool per thread, a worker keeps the memory of all threads that ever read a file.
     conf.set("spark.executorEnv.MALLOC_ARENA_MAX", "1")
@@ -48,11 +42,11 @@ def start() -> SparkSession:
     # Only spark-submit sets this variable: `fruits` ignores that of the shell (see isolation.py).
     if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkContext._active_spark_context is None:
         _start_on_laptop(conf.setAll([*_prepare_laptop().items()]))
-    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    context = SparkContext.getOrCreate(conf)
     interruption.handle_signals_again()
     # This job only starts Python's daemon, which takes a second of one core.
-    spark.sparkContext.parallelize([0], 1).map(abs)._jrdd.countAsync()
-    return spark
+    context.parallelize([0], 1).map(abs)._jrdd.countAsync()
+    return context
 
 
 def _start_on_laptop(conf: SparkConf) -> None:

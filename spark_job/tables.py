@@ -7,10 +7,9 @@ that runs twice writes the same file again. A file appears whole or not at all, 
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,6 @@ from spark_job.storage.base import LISTING_SCHEMA
 if TYPE_CHECKING:  # `similar` reads tables without Spark
     from pyarrow.dataset import Expression, Fragment
     from pyspark import RDD, SparkContext, TaskContext
-    from pyspark.sql import DataFrame, SparkSession
 
 _PHOTO = [LISTING_SCHEMA.field("path"), pa.field("label", pa.string())]
 _REJECTION = [pa.field("reason", pa.string()), pa.field("detail", pa.string())]
@@ -48,9 +46,6 @@ PLACED_SCHEMA = pa.schema([*PHOTOS_SCHEMA, ("member", _MEMBER), ("refused", pa.s
 
 SOURCE_SCHEMA = pa.schema([("run_id", pa.string()), ("file", pa.string()), ("row", pa.int64())])
 """Where an earlier run has the features of a photo: the run, its file, and the number of the row in it."""
-
-PLAN_SCHEMA = pa.schema([*PLACED_SCHEMA, *SOURCE_SCHEMA])
-"""A photo, and the source of its features; null if they are computed."""
 
 QUALITY_SCHEMA = pa.schema(
     [
@@ -229,41 +224,9 @@ class PartWriter:
             open_store(self._table.store).write(f"{self._table.folder}/{self._name}", self._file.getvalue())
 
 
-def collect(
-    context: "SparkContext", items: Sequence[T], read: Callable[[Iterable[T]], Iterable[pa.RecordBatch]]
-) -> list[tuple[Any, ...]]:
-    """Return the rows that a function reads from items, such as parts of a listing. Tasks share the items.
-
-    This does without Spark SQL, whose classes take seconds to load.
-    """
-    batches = context.parallelize(items, _tasks(context, items)).mapPartitions(read).collect()
-    return [row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
-
-
-def frame(
-    spark: "SparkSession",
-    items: Sequence[T],
-    read: Callable[[Iterator[T]], Iterator[pa.RecordBatch]],
-    schema: pa.Schema,
-) -> "DataFrame":
-    """Return what a function reads from items, such as the names of files, as a DataFrame. Tasks share the items."""
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    # spark.range would take 0.3 s longer, because it loads Scala's reflection.
-    size = {"end": len(items), "tasks": _tasks(spark.sparkContext, items)}
-    numbers = spark.sql("SELECT id FROM range(0, :end, 1, :tasks)", size)
-    return numbers.mapInArrow(partial(_read_numbered, items, read), from_arrow_schema(schema))
-
-
-def _tasks(context: "SparkContext", items: Sequence[object]) -> int:
-    """Return the number of tasks: one for each item if there are at most eight per core."""
-    return min(len(items), _SMALL_TASKS_PER_CORE * context.defaultParallelism)
-
-
-def _read_numbered(
-    items: Sequence[T], read: Callable[[Iterator[T]], Iterator[pa.RecordBatch]], numbers: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    return read(items[number] for batch in numbers for number in batch.column(0).to_pylist())
+def share(context: "SparkContext", items: Sequence[T]) -> "RDD[T]":
+    """Distribute items over Spark's tasks: one for each item if there are at most eight per core."""
+    return context.parallelize(items, min(len(items), _SMALL_TASKS_PER_CORE * context.defaultParallelism))
 
 
 def task_number() -> int:

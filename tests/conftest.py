@@ -48,7 +48,8 @@ DATA = Path(os.environ.get("FRUITS_TEST_DATA", Path(__file__).parents[2] / "shar
 
 @pytest.fixture(scope="session")
 def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's workers inherit the address of S3
-    spark = session.start()
+    session.start()
+    spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()  # tests read tables with SQL
     yield spark
     spark.stop()
 

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from spark_job import features, plan
 from spark_job.network.model import CompiledNetwork
+from spark_job.plan import Input
 from spark_job.storage.base import Store
 from spark_job.tables import Table
 
@@ -20,13 +21,13 @@ def collected(spark: SparkSession, store: Store, model: CompiledNetwork) -> list
 
 def written(spark: SparkSession, store: Store, model: CompiledNetwork, folder: Path) -> DataFrame:
     """Write the outcome of every photo of a store to tables in a folder, and return it as one table."""
-    made = plan.make(spark, store, None, Table(str(folder), "plan"))
-    task = features.FeatureTask.prepare(spark, store.uri, model)
+    made, _ = plan.make(spark.sparkContext, Input(store), Table(str(folder), "plan"))
+    task = features.FeatureTask.prepare(spark.sparkContext, store.uri, model)
     tables = [Table(str(folder), name) for name in ("features", "rejected")]
     rejections = features.compute(spark.sparkContext, made, task, *tables)
     outcomes = spark.read.parquet(f"{folder}/features").unionByName(
         spark.read.parquet(f"{folder}/rejected"), allowMissingColumns=True
     )
-    assert outcomes.count() == made.found == task.done.value
+    assert outcomes.count() == made.photos == task.done.value
     assert outcomes.filter("reason is not null").count() == rejections.counts.total()
     return outcomes

@@ -16,6 +16,7 @@ from rich.console import Console
 from spark_job import similar
 from spark_job.manifest import Manifest
 from spark_job.network import weights
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
@@ -34,7 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(spark: SparkSession, real_photos: Path, real_weights: Path, results: Path) -> Manifest:  # noqa: ARG001 - starts Spark
     settings = Settings(str(real_photos / "Training"), str(results), weights=str(real_weights), components=100)
-    return run(settings, Stages(Console(file=io.StringIO())))
+    return run(settings, open_input(settings.input), Stages(Console(file=io.StringIO())))
 
 
 def test_every_photo_is_in_tables_that_any_reader_reads(

@@ -21,6 +21,7 @@ from spark_job import cli, list_findings, queries, sql
 from spark_job.demo import draw
 from spark_job.findings import Kind
 from spark_job.manifest import Manifest
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.report.summary import summary
 from spark_job.run import run
@@ -104,7 +105,7 @@ def demo(spark: SparkSession, model_file: str, tmp_path_factory: pytest.TempPath
     draw(photos, photos_per_label=2)
     shutil.copy(photos / "Kiwi" / "00.jpg", photos / "Lemon" / "copy.jpg")
     settings = Settings(str(photos), str(results), weights=model_file, components=6, max_rejected=0.1)
-    manifest = run(settings, Stages(Console(file=io.StringIO())))
+    manifest = run(settings, open_input(settings.input), Stages(Console(file=io.StringIO())))
     shutil.copytree(results, folder / "results")  # as if copied from S3
     return Demo(folder, manifest)
 

@@ -19,6 +19,7 @@ from spark_job.errors import UserError
 from spark_job.findings import Kind
 from spark_job.findings.search import search
 from spark_job.manifest import Manifest
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
@@ -28,7 +29,7 @@ from tests.example import WITHOUT_SPARK
 
 def _execute(photos: Path, model_file: str) -> Manifest:
     settings = Settings(str(photos), str(photos.parent / "results"), weights=model_file, components=1)
-    return run(settings, Stages(Console(file=io.StringIO())))
+    return run(settings, open_input(settings.input), Stages(Console(file=io.StringIO())))
 
 
 def _photo(seed: int) -> Image.Image:

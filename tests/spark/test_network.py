@@ -16,6 +16,7 @@ from spark_job.demo import draw
 from spark_job.errors import UserError
 from spark_job.network import MOBILENET_V2, Network, OfficialWeights, weights
 from spark_job.network.model import CompiledNetwork, build, extractor
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Engine, Settings
@@ -55,7 +56,12 @@ def photos(tmp_path: Path) -> Path:
 
 def _run(photos: Path, results: Path, network: Network, **changes: Any) -> Any:
     settings = Settings(str(photos), str(results), weights="random", components=0.9, max_rejected=0.1)
-    return run(dataclasses.replace(settings, **changes), Stages(Console(file=io.StringIO())), network)
+    return run(
+        dataclasses.replace(settings, **changes),
+        open_input(settings.input),
+        Stages(Console(file=io.StringIO())),
+        network,
+    )
 
 
 def test_a_network_of_another_size_works_in_a_run(

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from spark_job.forget import forget
 from spark_job.manifest import Manifest
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
@@ -55,7 +56,9 @@ def _run(folder: Path, model_file: str, run_id: str) -> Manifest:
     settings = Settings(
         str(folder / "photos"), str(folder / "results"), weights=model_file, components=2, max_rejected=0.5
     )
-    return run(dataclasses.replace(settings, run_id=run_id), Stages(Console(file=io.StringIO())))
+    return run(
+        dataclasses.replace(settings, run_id=run_id), open_input(settings.input), Stages(Console(file=io.StringIO()))
+    )
 
 
 @pytest.fixture(scope="module")

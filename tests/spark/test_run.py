@@ -22,6 +22,7 @@ from spark_job import reuse, runs
 from spark_job.errors import RunError, UserError
 from spark_job.manifest import Manifest
 from spark_job.network.model import CompiledNetwork
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.report.summary import summary
 from spark_job.run import run
@@ -57,7 +58,8 @@ class Job:
         settings = Settings(
             str(self.photos), str(self.results), weights=self.model_file, components=3, max_rejected=0.2, run_id=run_id
         )
-        return run(dataclasses.replace(settings, **changes), Stages(Console(file=log or io.StringIO())))
+        changed = dataclasses.replace(settings, **changes)
+        return run(changed, open_input(changed.input), Stages(Console(file=log or io.StringIO())))
 
     def draw(self, name: str, seed: int) -> None:
         """Make a photo of noise."""

@@ -22,6 +22,7 @@ from spark_job.demo import draw
 from spark_job.errors import UserError
 from spark_job.manifest import Manifest
 from spark_job.network.model import CompiledNetwork, extractor
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
@@ -57,7 +58,7 @@ def published(spark: SparkSession, model_file: str, tmp_path_factory: pytest.Tem
         standardize=True,
         max_rejected=0.1,
     )
-    made = run(settings, Stages(Console(file=io.StringIO())))
+    made = run(settings, open_input(settings.input), Stages(Console(file=io.StringIO())))
     return Published(folder / "photos", folder / "out", model_file, made)
 
 

@@ -23,6 +23,7 @@ from cdk_app.catalogue import hive_type
 from spark_job import queries, runs, sql
 from spark_job.errors import UserError
 from spark_job.manifest import SUMMARY_SCHEMA
+from spark_job.plan import open_input
 from spark_job.progress import Stages
 from spark_job.run import run
 from spark_job.settings import Settings
@@ -52,7 +53,7 @@ def results(
 
     def execute(run_id: str) -> None:
         settings = Settings(str(photos), output, weights=model_file, components=3, max_rejected=0.2, run_id=run_id)
-        run(settings, Stages(Console(file=io.StringIO())))
+        run(settings, open_input(settings.input), Stages(Console(file=io.StringIO())))
 
     execute("one")
     _save(10, photos / "Kiwi" / "new.png")

@@ -29,8 +29,8 @@ def _listed(store: Store) -> list[plan.ListedFile]:
 def _planned(store: Store) -> tuple[list[Photo], "Counter[str]"]:
     """Return the photos in the archives of a store, and what is left out."""
     found = list(plan.in_archives(store, iter(_listed(store))))
-    photos = [Photo.of_row(row) for batch, _ in found for row in batch.to_pylist()]
-    return photos, sum((left_out for _, left_out in found), Counter[str]())
+    photos = [Photo.of_row(row) for page in found for row in page.photos.to_pylist()]
+    return photos, sum((page.left_out for page in found), Counter[str]())
 
 
 def _read(store: Store, photos: list[Photo]) -> list[Read]:

@@ -131,7 +131,7 @@ def test_the_parts_of_a_bucket_have_every_key_once(stand_in: StandIn, photos: S3
 
 def _members(store: S3Store) -> list[Photo]:
     listed = [row for page in store.listing(None) for row in archives(page).to_pylist()]
-    return [Photo.of_row(row) for page, _ in plan.in_archives(store, iter(listed)) for row in page.to_pylist()]
+    return [Photo.of_row(row) for page in plan.in_archives(store, iter(listed)) for row in page.photos.to_pylist()]
 
 
 def _outcomes(store: S3Store, photos: list[Photo]) -> dict[str, bytes | str]:

@@ -121,7 +121,6 @@ class LocalMode:
             **{f"spark.hadoop.{name}": value for name, value in self.node.files["core-site"].items()},
             **self.node.files["spark-defaults"],
             "spark.ui.enabled": "false",
-            "spark.sql.shuffle.partitions": "2",
             "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         }
 
