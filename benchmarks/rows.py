@@ -16,7 +16,6 @@ from benchmarks.measure import (
     cluster,
     computing,
     decoding,
-    finished,
     job,
     paired,
     printed_numbers,
@@ -178,17 +177,6 @@ def reuse(bench: Bench) -> list[Row]:
     return rows
 
 
-def floor(bench: Bench) -> list[Row]:
-    """Compare Spark without work with a run without new photos. No change to the job can save the time of Spark."""
-    folder = str(photos.small(bench.folder / "known", bench.images))
-    output = bench.folder / "floor"
-    run_job(folder, output, bench.model)
-    idle, again, ratio = paired(
-        lambda: run("-m", "benchmarks.idle"), lambda: run_job(folder, output, bench.model)[0], bench.rounds
-    )
-    return [Row("Spark with one row", f"{idle:.1f} s", f"a run without new photos, {again:.1f} s", 1 / ratio)]
-
-
 def around(bench: Bench) -> list[Row]:
     """Compare the seconds that a run spends on anything but features with Spark without work."""
     count = bench.images * 5 // 8
@@ -248,22 +236,6 @@ def listing(bench: Bench) -> list[Row]:
     return [Row(what, f"{slowest:,} pages", f"all tasks, {pages:,} pages", slowest / pages, most=0.2)]
 
 
-def progress(bench: Bench) -> list[Row]:
-    """Compare the feature stage with itself, when its progress is written 200 times as often.
-
-    A two-hundredth of the loss is what a write every 20 s costs, so half of the speed would mean 0.5 %.
-    """
-    folder = str(photos.small(bench.folder / "half", bench.images // 2))
-
-    def speed(pause: str) -> float:
-        with TemporaryDirectory(dir=bench.folder) as output:
-            run("-m", "benchmarks.written", pause, *job(folder, Path(output), bench.model)[2:])
-            return finished(Path(output)).images_per_second
-
-    what = "feature stage, its progress written every 0.1 s"
-    return [bench.compare(what, partial(speed, "0.1"), "every 20 s", partial(speed, "20"), least=0.5)]
-
-
 def memory(bench: Bench) -> list[Row]:
     """Measure the peak memory of a Python worker with each engine."""
     folder = str(photos.small(bench.folder / "memory", bench.images))
@@ -317,12 +289,10 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         pca,
         neighbours,
         reuse,
-        floor,
         around,
         growth,
         planning,
         listing,
-        progress,
         memory,
         environment,
         executors,

@@ -1,11 +1,11 @@
 """The feature stage: reads every photo of a plan, and writes its features or the reason for its rejection."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from pyspark.broadcast import Broadcast
 
 from spark_job import archives, tables
 from spark_job.accumulators import PhotosDone
+from spark_job.ahead import in_order
 from spark_job.archives import Member
 from spark_job.network.images import check_size, picture
 from spark_job.network.model import CompiledNetwork, extractor
@@ -30,7 +31,6 @@ from spark_job.tables import PartWriter, RejectedPhoto, Table
 
 _CHUNK = 16  # at most half of the photos that are read ahead; otherwise the network waits for reads
 _READERS = 16
-_BYTES_AHEAD = 32 * 2**20
 _TASKS_PER_CORE = 8
 _PHOTOS_PER_TASK = (64, 4_000)
 _EXAMPLES = 50
@@ -190,23 +190,10 @@ def _rejections(rows: pa.RecordBatch) -> Rejections:
     return Rejections(Counter(example.reason for example in examples), examples)
 
 
-def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterator[Photo]) -> Iterator[Read]:
-    """Yield each photo with its bytes and the number of repeated reads, in order, while the next photos are read.
-
-    At most two requests per thread and about 32 MiB are in progress or waiting, whatever the sizes of the photos.
-    """
-    waiting: deque[tuple[int, Future[Iterable[Read]]]] = deque()
-    ahead = 0
-    for group in together(photos):
-        size = _bytes_of(group)
-        waiting.append((size, pool.submit(_read_group, store, group)))
-        ahead += size
-        while waiting and (len(waiting) >= 2 * _READERS or ahead > _BYTES_AHEAD):
-            size, reads = waiting.popleft()
-            ahead -= size
-            yield from reads.result()
-    for _, reads in waiting:
-        yield from reads.result()
+def read_ahead(pool: ThreadPoolExecutor, store: Store, photos: Iterable[Photo]) -> Iterator[Read]:
+    """Yield each photo with its bytes and the number of repeated reads, in order, while the next photos are read."""
+    groups = ((_bytes_of(group), partial(_read_group, store, group)) for group in together(photos))
+    return chain.from_iterable(in_order(pool, _READERS, groups))
 
 
 def together(photos: Iterable[Photo]) -> Iterator[list[Photo]]:

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, ImageFilter
 from spark_job.demo.backgrounds import BACKGROUNDS
 from spark_job.demo.fruits import FRUITS
 from spark_job.demo.scene import Scene
+from spark_job.storage import open_store
 
 SMALL = ((320, 320), (320, 320), (360, 270), (270, 360))
 LARGE, LARGE_UPRIGHT = (1600, 1200), (1200, 1600)
@@ -44,17 +45,11 @@ def draw(folder: Path, photos_per_label: int = 20, seed: int = 7) -> int:
     int
         The number of files that were written: 0 if all existed.
     """
-    written = 0
-    for name, content in _files(photos_per_label, seed):
-        path = folder / name
-        if path.exists():
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")  # an interrupted demo must not leave half a photo at the path
-        unfinished.write_bytes(content())
-        unfinished.replace(path)
-        written += 1
-    return written
+    store = open_store(str(folder))  # writes whole files, so an interrupted demo leaves no half photo
+    missing = [(name, content) for name, content in _files(photos_per_label, seed) if not (folder / name).exists()]
+    for name, content in missing:
+        store.write(name, content())
+    return len(missing)
 
 
 def _files(photos_per_label: int, seed: int) -> Iterator[tuple[str, Callable[[], bytes]]]:

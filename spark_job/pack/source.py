@@ -1,20 +1,21 @@
 """Finds and reads what is to be packed."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 
 from spark_job import names
+from spark_job.ahead import in_order
 from spark_job.errors import UserError
 from spark_job.network.limits import MAX_BYTES
 from spark_job.pack import SHARD_NAME, tars
 from spark_job.storage.base import LISTING_SCHEMA, Store
 
 READERS = 64  # S3 takes 30 to 100 ms for a photo
-_BYTES_AHEAD = 2**25
 
 TOO_LARGE = f"it has more than {MAX_BYTES:,} bytes"
 
@@ -77,29 +78,15 @@ def _find(store: Store) -> Source:
 def read_ahead(
     pool: ThreadPoolExecutor, store: Store, photos: Iterable[tuple[str, int]]
 ) -> Iterator[tuple[str, Content]]:
-    """Yield the path and the content of each photo, in order, while the next photos are read.
-
-    At most two reads per thread and about 32 MiB are in progress or waiting.
-    """
-    waiting: deque[tuple[str, int, Future[Content]]] = deque()
-    ahead = 0
-    for path, size in photos:
-        waiting.append((path, size, pool.submit(read, store, path)))
-        ahead += size
-        while len(waiting) >= 2 * READERS or (waiting and ahead > _BYTES_AHEAD):
-            first, first_size, content = waiting.popleft()
-            ahead -= first_size
-            yield first, content.result()
-    for path, _, content in waiting:
-        yield path, content.result()
+    """Yield the path and the content of each photo, in order, while the next photos are read."""
+    return in_order(pool, READERS, ((size, partial(_read, store, path)) for path, size in photos))
 
 
-def read(store: Store, path: str) -> Content:
-    """Return the content of a photo, whatever it is."""
+def _read(store: Store, path: str) -> tuple[str, Content]:
     try:
-        return store.read(path, _check_size).data
+        return path, store.read(path, _check_size).data
     except OSError as error:
-        return str(error)
+        return path, str(error)
 
 
 def _check_size(size: int) -> None:
