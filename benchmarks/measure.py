@@ -15,7 +15,7 @@ import psutil
 
 from spark_job.manifest import Manifest
 from spark_job.network import MOBILENET_V2
-from spark_job.network.images import decode, picture
+from spark_job.network.images import picture
 from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.network.quality import measure
 from spark_job.runs import latest
@@ -59,14 +59,6 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) 
     pairs = [(ours(), theirs()) for _ in range(rounds)]
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
     return medians[0], medians[1], statistics.median(other / own for own, other in pairs)
-
-
-def decoding(photos: list[bytes]) -> float:
-    """Decode photos in this process and return the processor time per photo, in seconds."""
-    began = time.process_time()
-    for data in photos:
-        decode(data, MOBILENET_V2.side)
-    return (time.process_time() - began) / len(photos)
 
 
 def computing(photos: list[bytes], model: Path) -> tuple[float, float]:

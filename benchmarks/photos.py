@@ -57,12 +57,6 @@ def phone(folder: Path, count: int) -> Path:
     return folder
 
 
-def with_profile(jpeg: bytes, profile: bytes) -> bytes:
-    """Return a JPEG with a colour profile, and with the same pixels (ICC.1, annex B.4)."""
-    segment = b"ICC_PROFILE\0\1\1" + profile
-    return jpeg[:2] + b"\xff\xe2" + (len(segment) + 2).to_bytes(2, "big") + segment + jpeg[2:]
-
-
 def _drawn() -> list[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory() as place:
         draw(Path(place), photos_per_label=3)

@@ -15,7 +15,6 @@ from benchmarks.measure import (
     bucket,
     cluster,
     computing,
-    decoding,
     job,
     paired,
     printed_numbers,
@@ -27,7 +26,6 @@ from cdk_app import bundle
 from cdk_app.stage_settings import StageSettings
 from spark_job.settings import Engine
 from spark_job.storage.ranges import KEYS_PER_PAGE
-from tests.profiles import DISPLAY_P3, rgb_profile
 
 Measure = Callable[[], float]
 
@@ -97,21 +95,6 @@ def phone(bench: Bench) -> list[Row]:
     folder = str(photos.phone(bench.folder / "phone", bench.images // 20))
     what, full = "feature stage, 12-megapixel photos", partial(bench.loops, folder, "--full-size")
     return [bench.compare(what, lambda: bench.compute(folder), "decoding at full size", full, least=3)]
-
-
-def colours(bench: Bench) -> list[Row]:
-    """Compare decoding photos that have the colour profile of a phone's display with decoding them without it."""
-    rows = []
-    for what, folder in (
-        ("100x100 photos", photos.small(bench.folder / "small-colours", 100)),
-        ("12-megapixel photos", photos.phone(bench.folder / "phone-colours", 4)),
-    ):
-        files = [file.read_bytes() for file in folder.rglob("*.jpg")]
-        wide = [photos.with_profile(data, rgb_profile(DISPLAY_P3, gamma=2.2)) for data in files]
-        with_profile, without, ratio = paired(partial(decoding, wide), partial(decoding, files), 10 * bench.rounds)
-        result, other = f"{1000 * with_profile:.2f} ms per photo", f"without a profile, {1000 * without:.2f} ms"
-        rows.append(Row(f"decoding {what} with a wide colour profile", result, other, 1 / ratio))
-    return rows
 
 
 def measures(bench: Bench) -> list[Row]:
@@ -284,7 +267,6 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         whole,
         distance,
         phone,
-        colours,
         measures,
         pca,
         neighbours,

@@ -42,12 +42,12 @@ _LABEL = r"(?s)(?:^|/)(?P<label>[^/]+?)(?i:\.zip)?/[^/]*$"
 
 
 def photos(listed: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the photos of a listing, with their labels (as :func:`label_of`, but for a million paths in a second)."""
+    """Return the photos of a listing, with their labels."""
     return labelled(_chosen(listed, _PHOTO))
 
 
 def labelled(files: pa.RecordBatch) -> pa.RecordBatch:
-    """Return files with a second column: their labels."""
+    """Return files with a second column, their labels: the name of the folder, or of the archive without its ending."""
     labels = pc.struct_field(pc.extract_regex(files.column("path"), _LABEL), "label")
     return files.add_column(1, PHOTOS_SCHEMA.field("label"), labels)
 
@@ -80,13 +80,3 @@ def count_left_out(listed: pa.RecordBatch, other: str = _OTHER) -> "Counter[str]
 def is_photo(path: str) -> bool:
     """Return whether a file of this path is a photo, as :func:`photos` does for many."""
     return path.lower().endswith(SUFFIXES) and not re.search(_HIDDEN, path)
-
-
-def label_of(path: str) -> str | None:
-    """Return the name of the folder that holds a photo, or None if there is no folder or it has no name.
-
-    An archive counts as a folder, without its ending.
-    """
-    folder = path.split("/")[-2] if "/" in path else ""
-    stem = folder[: -len(ARCHIVE_SUFFIX)] if folder.lower().endswith(ARCHIVE_SUFFIX) else ""
-    return stem or folder or None

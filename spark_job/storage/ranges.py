@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from os.path import commonprefix
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 KEYS_PER_PAGE = 1_000
 _MAX_KEY_BYTES = 1_024
@@ -30,17 +30,13 @@ _LAST_CHARACTER = chr(sys.maxunicode)
 _SURROGATES = range(0xD800, 0xE000)  # no characters, so no key has them
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 KeysAfter = Callable[[str, int], list[str]]
 """Returns the first keys after a string, in order, at most as many as the number says."""
 
 
-class Map(Protocol):
-    """The built-in ``map``, or one that calls the function for several items at once."""
-
-    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]:
-        """Return the result for each item, in order."""
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""The built-in ``map``, or one that calls the function for several items at once."""
 
 
 @dataclass(frozen=True)

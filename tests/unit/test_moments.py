@@ -35,14 +35,6 @@ def test_moments_do_not_depend_on_how_rows_are_split(cuts: list[int], seed: int)
     np.testing.assert_allclose(merged.scatter, np.cov(rows.T) * 59, rtol=1e-9, atol=1e-9)
 
 
-@given(st.integers(1, 40), st.integers(1, 40))
-def test_merging_is_commutative(left: int, right: int) -> None:
-    a, b = Moments.of(_rows(left, seed=1)), Moments.of(_rows(right, seed=2))
-    ab, ba = a.merge(b), b.merge(a)
-    np.testing.assert_allclose(ab.scatter, ba.scatter, atol=1e-9)
-    np.testing.assert_allclose(ab.mean, ba.mean, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     "rows",
     [

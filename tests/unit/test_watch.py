@@ -5,10 +5,6 @@ import io
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from spark_job.errors import RunError, UserError
-from spark_job.manifest import Manifest
 from spark_job.progress import StageProgress
 from spark_job.runs import RunFolder
 from spark_job.storage import open_store
@@ -177,43 +172,6 @@ def _terminal() -> tuple[Console, io.StringIO]:
     return Console(file=out, width=100, force_terminal=True), out
 
 
-def _wait(condition: Callable[[], object], alive: Callable[[], bool] = lambda: True) -> None:
-    """Wait until a condition holds. There is no time-out but pytest's, which a busy machine does not reach."""
-    while not condition():
-        assert alive()
-        time.sleep(0.01)
-
-
-@contextmanager
-def _watching(folder: RunFolder, console: Console) -> "Iterator[Future[Manifest]]":
-    """Watch a run in a thread. If the block fails, the watch ends too."""
-    with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(watch, folder, console)
-        try:
-            yield result
-        except BaseException:
-            folder.leave_failure("the test failed")
-            raise
-
-
-def test_a_run_is_watched_from_before_its_start_until_it_is_published(output: Store) -> None:
-    console, out = _terminal()
-    folder = RunFolder(output, "one")
-    manifest = dataclasses.replace(MANIFEST, seconds={"plan": 1.5, "features": 72.0})
-    with _watching(folder, console) as result:
-        _wait(lambda: "The run one has not started yet" in out.getvalue())
-        folder.claim(_ago(), "1" * 64)
-        _wait(lambda: "starting" in out.getvalue())
-        folder.write_progress(StageProgress("features", 250_000, 1_000_000, 5000.0, {"plan": 1.5}).to_json())
-        _wait(lambda: "250,000 of 1,000,000, 50 photos/s, 4 h 10 min left" in out.getvalue())
-        folder.write_progress(StageProgress("pca", seconds=3600, finished={"plan": 1.5, "features": 72.0}).to_json())
-        _wait(lambda: "1 h 00 min so far" in out.getvalue())
-        assert not result.done()
-        folder.publish(manifest, "<html>")
-        assert result.result() == manifest
-    assert out.getvalue().count("1 min 12 s\n") == 1  # the stage `features` has ended
-
-
 def test_a_published_run_is_a_result_whatever_else_its_folder_has(output: Store) -> None:
     """A second run with the same id may leave a failure on a cluster."""
     folder = RunFolder(output, "one")
@@ -234,13 +192,10 @@ def test_a_file_of_another_version_is_reported(output: Store, name: str, content
 def test_a_lost_connection_does_not_end_the_watch(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spark_job.storage.s3._PAUSES", ())
     folder = RunFolder(open_store("s3://lost"), "one")
-    folder.write_progress(StageProgress("features", 1, 10).to_json())
+    folder.publish(MANIFEST, "")
     stand_in.faults["lost/runs/one/manifest.json"] = [Fault.RESET] * 3
     console, out = _terminal()
-    with _watching(folder, console) as result:
-        _wait(lambda: "1 of 10" in out.getvalue(), lambda: not result.done())
-        folder.publish(MANIFEST, "")
-        assert result.result() == MANIFEST
+    assert watch(folder, console) == MANIFEST
     assert out.getvalue().count("Trying again.") == 1
 
 

@@ -89,10 +89,8 @@ def test_unusable_weights_are_refused_in_one_sentence(tmp_path: Path, model_file
     text, other = tmp_path / "notes.h5", tmp_path / "other.weights.h5"
     text.write_text("not weights")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(other)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("x", "y")
-    (tmp_path / "archive.zip").write_bytes(archive.getvalue())
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("x", "y")
     cases: list[tuple[str, Engine, str]] = [
         (str(tmp_path / "none.h5"), "litert", "cannot be read"),
         (str(text), "litert", "not a readable Keras .h5 file"),
