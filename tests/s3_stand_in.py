@@ -1,6 +1,6 @@
 """A small S3 on this machine that can be slow or fail on demand, which ministack cannot.
 
-It implements what the job uses of S3: ListObjectsV2, GET with ranges, HEAD, conditional PUT and DELETE.
+It implements what the job uses of S3: ListObjectsV2, GET with ranges, conditional PUT and DELETE.
 """
 
 import bisect
@@ -18,10 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from enum import Enum, auto
+from enum import Enum
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -29,27 +28,18 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 
 class Fault(Enum):
-    """What can go wrong with one response."""
+    """What can go wrong with one response: a status and S3's code, or what happens to the connection."""
 
-    SLOW_DOWN = auto()  # 503, which S3 sends to throttle
-    INTERNAL = auto()  # 500
-    RESET = auto()  # the connection is reset before the response
-    CUT = auto()  # the connection is reset in the middle of the body
-    SHORT = auto()  # half of the body that the headers announce, then a normal end
-    STUCK = auto()  # the headers and half of the body, then nothing
-    SILENT = auto()  # no response
-    DENIED = auto()  # 403
-    LOST = auto()  # 404
-    ARCHIVED = auto()  # 403 InvalidObjectState, as for an object in Glacier
-
-
-_CODES = {
-    Fault.SLOW_DOWN: (503, "SlowDown"),
-    Fault.INTERNAL: (500, "InternalError"),
-    Fault.DENIED: (403, "AccessDenied"),
-    Fault.LOST: (404, "NoSuchKey"),
-    Fault.ARCHIVED: (403, "InvalidObjectState"),
-}
+    SLOW_DOWN = (503, "SlowDown")
+    INTERNAL = (500, "InternalError")
+    DENIED = (403, "AccessDenied")
+    LOST = (404, "NoSuchKey")
+    ARCHIVED = (403, "InvalidObjectState")
+    RESET = "is reset before the response"
+    CUT = "is reset in the middle of the body"
+    SHORT = "ends after half of the body that the headers announce"
+    STUCK = "brings the headers and half of the body, then nothing"
+    SILENT = "brings no response"
 
 
 @dataclass(frozen=True)
@@ -109,10 +99,10 @@ class StandIn:
             return self._in_order
 
     @contextmanager
-    def serve(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    def serve(self, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         """Serve the objects, and yield the URL."""
         handler = type("Handler", (_Handler,), {"s3": self})
-        server = _Server(("127.0.0.1", port), handler)
+        server = _Server(("127.0.0.1", 0), handler)
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -131,28 +121,6 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 256
 
-    def server_activate(self) -> None:
-        """Listen."""
-        self.connections: set[socket.socket] = set()
-        super().server_activate()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer the requests of a connection in a thread."""
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """End a connection."""
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        """End all connections, because a client that keeps one would still get answers."""
-        super().server_close()
-        for connection in list(self.connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
 
 class _Handler(BaseHTTPRequestHandler):
     s3: StandIn
@@ -163,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_HEAD = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - http.server requires these names
+    do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815 - http.server requires these names
 
     def handle_expect_100(self) -> bool:
         """Tell the client at once to send the body; boto3 would wait for a second."""
@@ -172,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         return going_on
 
     def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        pass
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -186,13 +154,13 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.s3.delay)
         if isinstance(fault, tuple):
             self._error(*fault)
-        elif fault in _CODES:
-            self._error(*_CODES[fault])
+        elif fault and isinstance(fault.value, tuple):
+            self._error(*fault.value)
         elif fault in (Fault.RESET, Fault.SILENT):
             self._break(fault)
-        elif self.command in ("GET", "HEAD") and "/" not in path.rstrip("/"):
+        elif self.command == "GET" and "/" not in path.rstrip("/"):
             self._list(path.rstrip("/"), {key: value[0] for key, value in parse_qs(url.query).items()})
-        elif self.command in ("GET", "HEAD"):
+        elif self.command == "GET":
             self._get(path, fault)
         elif self.command == "PUT":
             self._put(path, body)
@@ -267,8 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes, head: dict[str, str] | None = None) -> None:
         with suppress(ConnectionError):
             self._head(status, len(body), head or {})
-            if self.command != "HEAD":
-                self.wfile.write(body)
+            self.wfile.write(body)
 
     def _head(self, status: int, length: int, head: dict[str, str]) -> None:
         self.send_response(status)

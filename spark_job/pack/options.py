@@ -42,19 +42,17 @@ def read_paths(file: Path) -> set[str]:
 
 def summary(packed: Packed, output: Store) -> str:
     """Return what was done, for the terminal."""
-    lines = [f"packed    {packed.new:,} photos; new shards: {len(packed.shards):,}"]
-    if packed.replaced:
-        lines.append(f"replaced  {packed.replaced:,}")
-    if packed.erased:
-        lines.append(f"erased    {packed.erased:,}")
-    if packed.rewritten:
-        lines.append(f"rewritten {_few(packed.rewritten)}")
-    if packed.left_out:
-        reasons = [f"{path}: {why}" for path, why in packed.left_out.items()]
-        lines.append(f"left out  {len(reasons):,}: {_few(reasons)}")
-    if packed.not_found:
-        lines.append(f"not found {_few(packed.not_found)}")
-    return "\n".join([*lines, f"shards    {output.uri}"])
+    reasons = [f"{path}: {why}" for path, why in packed.left_out.items()]
+    lines = {
+        "packed": f"{packed.new:,} photos; new shards: {len(packed.shards):,}",
+        "replaced": f"{packed.replaced:,}" if packed.replaced else "",
+        "erased": f"{packed.erased:,}" if packed.erased else "",
+        "rewritten": _few(packed.rewritten),
+        "left out": f"{len(reasons):,}: {_few(reasons)}" if reasons else "",
+        "not found": _few(packed.not_found),
+        "shards": output.uri,
+    }
+    return "\n".join(f"{name:<10}{value}" for name, value in lines.items() if value)
 
 
 def _few(words: list[str]) -> str:

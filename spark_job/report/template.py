@@ -5,7 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from spark_job.duration import duration
-from spark_job.report.text import moment, setting, share
+from spark_job.report.text import moment, share
 
 if TYPE_CHECKING:  # commands that print no page start without it
     from jinja2 import Environment
@@ -33,7 +33,6 @@ def environment() -> "Environment":
         "share": share,
         "duration": duration,
         "moment": moment,
-        "setting": setting,
         "data_uri": lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
         "python": repr,
         "sql": lambda text: "'" + text.replace("'", "''") + "'",

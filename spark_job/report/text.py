@@ -1,8 +1,6 @@
 """Numbers, times and labels as people write them."""
 
-import json
 from datetime import datetime
-from typing import Any
 
 NO_LABEL = "(no label)"
 
@@ -38,16 +36,3 @@ def moment(iso: str) -> str:
     """
     when = datetime.fromisoformat(iso)
     return f"{when.day} {when:%B %Y, %H:%M} UTC"
-
-
-def setting(value: Any) -> str:
-    """Return the value of a setting as people write it.
-
-    >>> [setting(v) for v in (None, True, 0.9, "s3://b/in", ["jpg"])]
-    ['none', 'yes', '0.9', 's3://b/in', '["jpg"]']
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -73,7 +73,7 @@ class LocalStore:
         for entry in ordered:
             if not _is_folder(entry):
                 with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat(follow_symlinks=_has_target(entry))
+                    status = _status(entry)
                     yield _printable(os.path.relpath(entry.path, self._root)), status.st_size, _time(status)
             elif deep:
                 yield from self._walk(Path(entry.path), deep, (*above, real))
@@ -195,8 +195,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _has_target(entry: os.DirEntry[str]) -> bool:
-    with contextlib.suppress(OSError):
-        entry.stat()
-        return True
-    return False
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return the status of a file, or of a link that leads nowhere."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)

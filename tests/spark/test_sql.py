@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlglot
@@ -224,11 +223,6 @@ def test_spark_reads_a_summary_with_the_types_of_hive(spark: SparkSession, resul
     (row,) = spark.read.schema(ddl).options(**options).json(str(file)).collect()
     read = row.asDict(recursive=True)
     assert read == {**summary, "cluster": None}
-
-
-def test_the_hive_type_of_an_unknown_type_is_an_error() -> None:
-    with pytest.raises(KeyError):
-        hive_type(pa.date32())
 
 
 def test_the_names_of_tables_are_those_of_the_folders_of_a_run(results: str) -> None:
