@@ -170,7 +170,7 @@ def show(console: Console, look: Callable[[], StageProgress]) -> Iterator[None]:
 
 def _bar(now: StageProgress) -> Table:
     """Return a line whose text never wraps; a narrow terminal shortens the bar."""
-    line = Table.grid("stage", Column(max_width=20), Column(no_wrap=True), padding=(0, 1))
+    line = Table.grid(Column(no_wrap=True), Column(max_width=20), Column(no_wrap=True), padding=(0, 1))
     bar = ProgressBar(total=now.total or None, completed=now.done, pulse=not now.total)
     line.add_row(f"{now.stage:<10}", bar, Text(str(now)))
     return line

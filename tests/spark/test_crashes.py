@@ -8,15 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from spark_job.manifest import Manifest
 from spark_job.runs import RunFolder
 from spark_job.storage import open_store
 from spark_job.watch import Watched, choose
 from tests.crashing import Job, processes
+from tests.hostile import picture
 
 
 def _wait(process: "subprocess.Popen[str]", condition: Callable[[], object]) -> None:
@@ -43,7 +42,7 @@ def crash(model_file: str, tmp_path_factory: pytest.TempPathFactory) -> Crash:
     for number in range(12):
         file = folder / "photos" / f"{number % 2}" / f"{number}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)).save(file)
+        picture(seed=number).save(file)
     job = Job(folder / "photos", folder / "results", Path(model_file), os.environ)
     process = job.start("before")
     _wait(process, lambda: (job.results / "runs/before/_started.json").exists() and processes(process.pid, "worker"))

@@ -1,4 +1,3 @@
-import io
 import threading
 import time
 import tracemalloc
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pyspark.sql import SparkSession
 
 from spark_job import features, names, plan
@@ -21,16 +19,11 @@ from spark_job.network.model import CompiledNetwork, extractor
 from spark_job.storage import open_store
 from spark_job.storage.base import Stored
 from tests import outcomes
-
-
-def _photo(seed: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 60, 3), np.uint8)).save(out, "JPEG")
-    return out.getvalue()
+from tests.hostile import encoded, picture
 
 
 def test_features_are_those_of_the_network(spark: SparkSession, model: CompiledNetwork, tmp_path: Path) -> None:
-    photos = {f"Apple/{number} é.jpg": _photo(number) for number in range(5)}
+    photos = {f"Apple/{number} é.jpg": encoded(picture(seed=number), "JPEG") for number in range(5)}
     store = open_store(str(tmp_path))
     for path, data in photos.items():
         store.write(path, data)

@@ -1,6 +1,5 @@
 """Runs on an S3 that throttles, breaks connections, loses objects, changes objects and refuses credentials."""
 
-import io
 import json
 import os
 import subprocess
@@ -8,21 +7,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from spark_job.manifest import Manifest
 from spark_job.report.summary import summary
+from tests.hostile import encoded, picture
 from tests.s3_stand_in import Fault, Object, StandIn, environment
 
 OLD = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def _jpeg(seed: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(out, "JPEG")
-    return out.getvalue()
+    return encoded(picture(seed=seed), "JPEG")
 
 
 def test_a_run_on_a_storage_that_misbehaves(tmp_path: Path, model_file: str) -> None:

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sqlglot
-from PIL import Image
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -28,6 +26,7 @@ from spark_job.run import run
 from spark_job.settings import Settings
 from spark_job.sql import Answer, ask
 from tests.example import WITHOUT_SPARK
+from tests.hostile import picture
 
 QUERIES = queries.load()
 Rows = list[tuple[Any, ...]]
@@ -35,7 +34,7 @@ Rows = list[tuple[Any, ...]]
 
 def _save(seed: int, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)).save(file)
+    picture(seed=seed).save(file)
 
 
 @pytest.fixture(scope="module")
