@@ -142,11 +142,16 @@ def bucket(folder: Path, delay: float) -> Iterator[dict[str, str]]:
         yield environment(url)
 
 
+def environ(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process, with some settings. It keeps bytecode, as a user's Python does."""
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **settings}
+
+
 def _python(arguments: "list[str] | tuple[str, ...]", environment: Mapping[str, str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env=environ(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,6 @@ else the machine does than wall time.
 
 import argparse
 import contextlib
-import os
 import statistics
 import subprocess
 import sys
@@ -14,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from benchmarks import photos
-from benchmarks.measure import ROOT, bucket, finished, job
+from benchmarks.measure import ROOT, bucket, environ, finished, job
 from spark_job.network import weights
 
 PEERS = ROOT / ".cache" / "peers" / "bin" / "python"
@@ -43,7 +43,7 @@ def measured(command: list[str], environment: dict[str, str]) -> Cost:
     spent: dict[int, float] = {}
     began = time.perf_counter()
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=environ(environment), stdout=log, stderr=log)
         while process.poll() is None:
             with contextlib.suppress(psutil.Error):
                 root = psutil.Process(process.pid)
@@ -92,7 +92,7 @@ class Bench:
 def compare(bench: Bench, what: str, rounds: int, peers: list[str]) -> Iterator[str]:
     """Yield a row of the table for each tool: median of its times, and the median ratio to ours."""
     tools: dict[str, Callable[[], list[Cost]]] = {"this project": bench.ours}
-    tools |= {peer: lambda peer=peer: bench.peer(f"{peer}_job") for peer in peers}  # type: ignore[misc]
+    tools |= {peer: partial(bench.peer, f"{peer}_job") for peer in peers}
     taken = [{name: run() for name, run in tools.items()} for _ in range(rounds)]
     for name in tools:
         costs = [_median([turn[name][part] for turn in taken]) for part in (0, 1)]

@@ -1,16 +1,14 @@
 """The job with Daft: ``python -m benchmarks.peers.daft_job PHOTOS OUTPUT MODEL [--features-only]``."""
 
-import argparse
 import os
 import threading
-from pathlib import Path
 
 import daft
 from daft import DataType, Series, col
 from daft.functions import decode_image, download, resize
 from daft.io import IOConfig, S3Config
 
-from benchmarks.peers.model import FEATURES, SIDE, Model
+from benchmarks.peers.model import FEATURES, SIDE, Model, arguments
 from benchmarks.peers.pca import write_components
 
 _FEATURES = DataType.embedding(DataType.float32(), FEATURES)
@@ -33,13 +31,7 @@ class FeatureExtractor:
 
 def main() -> None:
     """Write the features of all photos, and their components unless only the features are wanted."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("photos")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("--features-only", action="store_true")
-    options = parser.parse_args()
-
+    options = arguments()
     url = os.environ.get("AWS_ENDPOINT_URL")
     s3 = S3Config(endpoint_url=url, region_name="eu-west-3", key_id="test", access_key="test", use_ssl=False)
     photos = daft.from_glob_path(f"{options.photos}/**/*.jpg", io_config=IOConfig(s3=s3)).select("path")

@@ -1,5 +1,6 @@
-"""The network as a peer's user would call it: LiteRT's own interpreter, on one core."""
+"""The network as a peer's user would call it, LiteRT's own interpreter on one core, and the arguments of both peers."""
 
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,3 +39,13 @@ class Model:
         self._interpreter.invoke()
         features: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
         return features
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photos")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("--features-only", action="store_true")
+    return parser.parse_args()

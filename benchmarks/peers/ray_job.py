@@ -1,15 +1,13 @@
 """The job with Ray Data: ``python -m benchmarks.peers.ray_job PHOTOS OUTPUT MODEL [--features-only]``."""
 
-import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray
 from pyarrow.fs import S3FileSystem
 
-from benchmarks.peers.model import SIDE, Model
+from benchmarks.peers.model import SIDE, Model, arguments
 from benchmarks.peers.pca import write_components
 
 
@@ -26,13 +24,7 @@ class FeatureExtractor:
 
 def main() -> None:
     """Write the features of all photos, and their components unless only the features are wanted."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("photos")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("--features-only", action="store_true")
-    options = parser.parse_args()
-
+    options = arguments()
     s3 = None
     if url := os.environ.get("AWS_ENDPOINT_URL"):  # that of the stand-in for S3
         s3 = S3FileSystem(access_key="test", secret_key="test", region="eu-west-3", endpoint_override=url)
