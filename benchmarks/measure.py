@@ -112,12 +112,19 @@ def workers_peak(*arguments: str) -> float:
     process = _python(arguments, {})
     peak = 0.0
     while process.poll() is None:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error, OSError):
-                if "spark_job.daemon" in child.cmdline():
-                    peak = max(peak, memory(child.pid, "VmHWM"))
+        peak = max(peak, largest_worker(process.pid))
         time.sleep(_SAMPLED_EVERY)
     _finish(process)
+    return peak
+
+
+def largest_worker(pid: int) -> float:
+    """Return the peak memory, in MB, of the largest of the Python workers that a process has."""
+    peak = 0.0
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            if "spark_job.daemon" in child.cmdline():
+                peak = max(peak, memory(child.pid, "VmHWM"))
     return peak
 
 

@@ -120,8 +120,8 @@ def pca(bench: Bench) -> list[Row]:
 
 
 def neighbours(bench: Bench) -> list[Row]:
-    """Compare the search for neighbours with faiss alone, and measure its growth and recall in cells. One core."""
-    count, large, largest = bench.images * 25 // 4, bench.images * 25, bench.images * 125
+    """Compare the search for neighbours with faiss alone, and measure its recall in cells. One core."""
+    count = bench.images * 25 // 4
     one_core = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
     def seconds(which: str, rows: int) -> list[float]:
@@ -131,13 +131,27 @@ def neighbours(bench: Bench) -> list[Row]:
     rows = [
         Row(f"search for neighbours, {count:,} x 128", f"{ours:.1f} s", f"faiss, {theirs:.1f} s", ratio, least=0.75)
     ]
-    (before, *_), (after, recall, *_) = seconds("cells", large), seconds("cells", largest)
-    growth = math.log(after / before) / math.log(largest / large)
-    return [
-        *rows,
-        Row(f"search in cells, {largest:,} x 128", f"{after:.0f} s", f"{large:,}, {before:.0f} s", growth, most=1.5),
-        Row(f"search in cells, {largest:,} x 128", f"recall@10 {recall:.3f}", "exact search", recall, least=0.95),
-    ]
+    took, recall = seconds("cells", bench.images * 125)
+    what = f"search in cells, {bench.images * 125:,} x 128: recall@10"
+    return [*rows, Row(what, f"{recall:.3f} in {took:.0f} s", "exact search", recall, least=0.95)]
+
+
+def findings(bench: Bench) -> list[Row]:
+    """Compare the stages `neighbours` and `findings` with computing the features of as many photos."""
+    files = [file.read_bytes() for file in photos.small(bench.folder / "few", 200).rglob("*.jpg")]
+    rows, spent = [], {}
+    for count, most in ((bench.images * 25 // 4, 0.06), (bench.images * 25, None), (bench.images * 125, 0.1)):
+        computed = count * computing(files, bench.model)[0]
+        searching, judging, memory = printed_numbers("-m", "benchmarks.findings", str(count))
+        spent[count] = searching + judging
+        what, seconds = f"neighbours and findings, {count:,} photos", f"{spent[count]:.0f} s of a core"
+        rows += [
+            Row(what, seconds, f"features, {computed:,.0f} s", spent[count] / computed, most=most),
+            Row(f"{what}, peak memory of a worker", f"{memory:.0f} MB", "450 MB", memory / 450, most=1),
+        ]
+    _, large, largest = spent
+    growth = math.log(spent[largest] / spent[large]) / math.log(largest / large)
+    return [*rows, Row(f"{what}: exponent of growth", seconds, f"{large:,}, {spent[large]:.0f} s", growth, most=1.5)]
 
 
 def reuse(bench: Bench) -> list[Row]:
@@ -270,6 +284,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         measures,
         pca,
         neighbours,
+        findings,
         reuse,
         around,
         growth,

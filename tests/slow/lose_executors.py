@@ -21,7 +21,7 @@ from spark_job.findings.stage import judge
 from spark_job.tables import SEARCH_SCHEMA, Table
 
 ROOT = Path(__file__).parents[2]
-PHOTOS, COPIES = 1_200, 300
+PHOTOS, COPIES = 4_800, 300  # two cells
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def write_photos(photos: Table) -> None:
             "miniature": [rng.bytes(588) for _ in rows],
             "sha256": [rng.bytes(32) for _ in rows],
             "pixels_sha256": [bytes([number % 256, number // 256] * 16) for number in numbers[rows]],
-            "vector": list(vectors[rows]),
+            "vector": [vector.tobytes() for vector in vectors[rows]],
             **{name: [0.5] * len(rows) for name in ("brightness_low", "brightness_high", "sharpness")},
             "entropy": [9.0] * len(rows),
         }

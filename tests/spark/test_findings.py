@@ -132,7 +132,10 @@ def test_few_and_equal_photos(
     assert found == {"duplicate": len(names)}
 
 
-def test_a_search_in_cells_finds_what_an_exact_search_finds(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_search_in_cells_finds_what_an_exact_search_finds(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark_job.findings.search._PHOTOS_PER_CELL", 300)
     rng = np.random.default_rng(4)
     vectors = (rng.normal(size=(60, 1, 12)) * 3 + rng.normal(size=(60, 100, 12))).reshape(-1, 12).astype(np.float32)
     photos = Table(str(tmp_path), "photos")
@@ -140,7 +143,7 @@ def test_a_search_in_cells_finds_what_an_exact_search_finds(spark: SparkSession,
         known = {
             "path": [f"{row}.jpg" for row in part],
             "miniature": [rng.bytes(588) for _ in part],
-            "vector": list(vectors[part]),
+            "vector": [vector.tobytes() for vector in vectors[part]],
         }
         columns = [pa.array(known.get(field.name, [None] * len(part)), field.type) for field in SEARCH_SCHEMA]
         rows = pa.record_batch(columns, schema=SEARCH_SCHEMA)
