@@ -33,14 +33,6 @@ def test_every_format_and_size_gives_the_input_shape_of_the_network(kind: str, s
     assert np.abs(pixels.astype(int) - RED).max() <= 12  # JPEG and WebP are lossy
 
 
-def test_scaled_decoding_of_a_large_photo_looks_like_full_decoding() -> None:
-    rng = np.random.default_rng(1)
-    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
-    large = coarse.resize((4000, 3000), Image.Resampling.BICUBIC)
-    full = np.asarray(large.resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
-    assert np.abs(decode(_file(large, "JPEG", quality=92), 224).astype(int) - full).mean() < 2
-
-
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95, "subsampling": 0}), ("PNG", {})])
 @pytest.mark.parametrize("size", [(897, 1345), (1793, 1801), (1795, 2250), (3585, 3588), (7300, 1000)])
 def test_the_edges_of_a_large_photo_count_for_their_area(

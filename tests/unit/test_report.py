@@ -1,7 +1,6 @@
 import math
 from dataclasses import replace
 from html.parser import HTMLParser
-from io import BytesIO
 from itertools import pairwise
 from typing import cast
 
@@ -31,15 +30,17 @@ from spark_job.report.text import NO_LABEL
 from spark_job.report.variance import cumulative, variance_curve
 from spark_job.settings import Engine
 from spark_job.tables import RejectedPhoto
+from tests.example import MANIFEST
+from tests.hostile import encoded
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}"""
 VOID = {"meta", "link", "input", "col", "br", "img"}
 
-RUN = Manifest(
+RUN = replace(
+    MANIFEST,
     run_id="20261122T050353Z-7f3a",
     started="2026-11-22T05:03:53+00:00",
     finished="2026-11-22T05:05:31+00:00",
-    input="s3://photos/autumn",
     output="s3://results/",
     settings={"components": 0.9, "standardize": False, "recompute": None},
     counts=Counts(found=45, computed=30, reused=12, rejected=3),
@@ -49,29 +50,18 @@ RUN = Manifest(
     pca=PcaRecord(3, 0.9, False, 0.95, 0.93, 42),
     seconds={"plan": 1.5, "features": 61.0, "pca": 4.0},
     images_per_second=123.4,
-    versions={"spark": "3.5.8"},
-    reused_from="20261115T050401Z-19c0",
     reused={"20261115T050401Z-19c0": 12},
-    retries=0,
-    left_out={},
-    findings={},
     mixed_labels={"Apple / Pear": 0.12},
 )
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+PHOTO = encoded(NOISE, "JPEG", quality=85)  # noise compresses no better than a photo
 VARIANCE = [0.6, 0.2, 0.1, 0.06, 0.04]
-
-
-def jpeg(size: int = 64, seed: int = 0) -> bytes:
-    """Return random noise as a JPEG, which compresses no better than a photo."""
-    noise = np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)
-    file = BytesIO()
-    Image.fromarray(noise).save(file, "JPEG", quality=85)
-    return file.getvalue()
 
 
 def sample(count: int, labels: list[str | None], pictures: int = 0) -> list[Point]:
     places = np.random.default_rng(count).normal(size=(count, 2)) * (5, 2)
     return [
-        Point(f"{i}.jpg", labels[i % len(labels)], float(x), float(y), jpeg(seed=i) if i < pictures else None)
+        Point(f"{i}.jpg", labels[i % len(labels)], float(x), float(y), PHOTO if i < pictures else None)
         for i, (x, y) in enumerate(places)
     ]
 
@@ -162,11 +152,11 @@ THOUSAND = [f"kind {i:04}" for i in range(1000)]
 @pytest.mark.parametrize(
     ("manifest", "variance", "points", "says"),
     [
-        (ONE_PHOTO, [0.0] * 1280, [Point("a.jpg", None, 0, 0, jpeg())], NO_LABEL),
+        (ONE_PHOTO, [0.0] * 1280, [Point("a.jpg", None, 0, 0, PHOTO)], NO_LABEL),
         (ONE_PHOTO, [math.nan], [Point("a.jpg", None, 0, 0, None)], "same features"),
         (ONE_PHOTO, [1.0], [], "nothing to draw"),
         (ONE_LABEL, VARIANCE, sample(42, ["apple"]), "at least two labels"),
-        (ONE_COMPONENT, [1.0], [Point("a.jpg", "apple", x, 0, jpeg()) for x in range(9)], "photos lie on one line"),
+        (ONE_COMPONENT, [1.0], [Point("a.jpg", "apple", x, 0, PHOTO) for x in range(9)], "photos lie on one line"),
         (replace(RUN, counts=Counts(42, 30, 12, 0), rejected={}), VARIANCE, [], "None: every photo"),
         (replace(RUN, labels=dict.fromkeys(THOUSAND, 2)), VARIANCE, sample(2000, [*THOUSAND]), "and 970 more labels"),
         (replace(RUN, counts=Counts(3, 0, 0, 3), labels={}), VARIANCE, [], "No photo could be used"),
@@ -196,7 +186,7 @@ def test_hostile_names_appear_only_as_text() -> None:
         reused={HOSTILE: 12},
     )
     read = page(
-        hostile, points=[Point(HOSTILE, HOSTILE, 0, 0, jpeg())], rejected=[RejectedPhoto(HOSTILE, HOSTILE, HOSTILE)]
+        hostile, points=[Point(HOSTILE, HOSTILE, 0, 0, PHOTO)], rejected=[RejectedPhoto(HOSTILE, HOSTILE, HOSTILE)]
     )
     assert len(read.all("script")) == 1
     assert not read.all("img")

@@ -13,7 +13,7 @@ import pytest
 
 from spark_job.errors import UserError
 from spark_job.storage import open_store
-from spark_job.storage.base import LISTING_SCHEMA, AccountError, Store
+from spark_job.storage.base import LISTING_SCHEMA, Store
 from spark_job.storage.file import open_file
 
 NAMES = ["a.jpg", "Apple/b.jpg", "Apple/red ones/c d.jpg", "Ähre/é.jpg", "Pear/#%41+'q.JPG", "Pear/🍐.png"]
@@ -90,17 +90,6 @@ def test_a_large_object_is_written_from_a_file_and_read_in_parts_of_one_version(
     file.seek(0)
     with pytest.raises(FileExistsError):
         file.read(1)
-
-
-def test_a_missing_object_raises_file_not_found(store: Store) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        store.read("nothing/here.jpg")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_bucket_cannot_be_listed(s3: str) -> None:
-    with pytest.raises(AccountError, match="no-such"):
-        open_store(f"{s3}-no-such/prefix").folders()
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/photos", "s3:///photos", "s3://bucket//photos", "s3://bucket/a//b"])
