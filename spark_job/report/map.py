@@ -12,6 +12,8 @@ SHAPES = ("circle", "square", "triangle")
 COLOURS = 7  # after Okabe and Ito, for colour-blind readers; with three shapes, 21 labels look different
 LONGEST_PATH = 120  # characters; the map has 2,000 paths, which must not dominate the size of the page
 THUMBNAIL, PITCH = 40.0, 43.0  # the side of a thumbnail, and the distance between neighbouring cells, in SVG units
+_REACH = 1.5 * THUMBNAIL  # from a photo's dot to the middle of its thumbnail
+_MARGIN = 16
 MAP_FRAME = Frame(width=880, height=600, left=40, right=868, top=30, bottom=560)
 
 
@@ -48,14 +50,13 @@ class LabelMarks:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A thumbnail, its top left corner at (x, y); a line joins ``leader`` on its edge and the ``dot`` of its photo."""
+    """A thumbnail, its top left corner at (x, y); a line leads from its middle to the ``dot`` of its photo."""
 
     group: int
     path: str
     jpeg: bytes
     x: float
     y: float
-    leader: tuple[float, float]
     dot: tuple[float, float]
 
 
@@ -74,7 +75,7 @@ class PhotoMap:
 def photo_map(points: Sequence[Point], photos: Mapping[str, int]) -> PhotoMap:
     """Lay out the map; ``photos`` counts all photos of each label, not only the sampled ones."""
     frame = MAP_FRAME
-    x, y = equal_scales(points, frame)
+    x, y = equal_scales(points)
     marks: dict[str, list[Mark]] = defaultdict(list)
     for point in points:
         marks[label_name(point.label)].append(Mark(_tail(point.path), x(point.x), y(point.y)))
@@ -101,8 +102,9 @@ def look(rank: int) -> tuple[int | None, str]:
     return rank % COLOURS, SHAPES[rank // COLOURS]
 
 
-def equal_scales(points: Sequence[Point], frame: Frame, margin: float = 16) -> tuple[Scale, Scale]:
+def equal_scales(points: Sequence[Point]) -> tuple[Scale, Scale]:
     """Return scales with the same unit on both axes, so that distances on the map can be compared."""
+    frame = MAP_FRAME
     middles, units = [], []
     for values, room in (
         ([point.x for point in points], frame.right - frame.left),
@@ -110,7 +112,7 @@ def equal_scales(points: Sequence[Point], frame: Frame, margin: float = 16) -> t
     ):
         low, high = min(values, default=0.0), max(values, default=0.0)
         middles.append((low + high) / 2)
-        units.append((room - 2 * margin) / (high - low) if high - low > 1e-9 else math.inf)
+        units.append((room - 2 * _MARGIN) / (high - low) if high - low > 1e-9 else math.inf)
     unit = min(units) if math.isfinite(min(units)) else 100.0  # any unit will do if all points are at one place
     return (
         Scale(middles[0], (frame.left + frame.right) / 2, unit),
@@ -121,7 +123,7 @@ def equal_scales(points: Sequence[Point], frame: Frame, margin: float = 16) -> t
 def _thumbnails(points: Sequence[Point], x: Scale, y: Scale, ranks: Mapping[str, int]) -> list[Thumbnail]:
     dots = [(x(point.x), y(point.y)) for point in points]
     pictured = [(point, dot) for point, dot in zip(points, dots, strict=True) if point.thumbnail]
-    corners = place_thumbnails([dot for _, dot in pictured], dots, MAP_FRAME)
+    corners = place_thumbnails([dot for _, dot in pictured], dots)
     return [
         Thumbnail(
             group=ranks[label_name(point.label)],
@@ -129,7 +131,6 @@ def _thumbnails(points: Sequence[Point], x: Scale, y: Scale, ranks: Mapping[str,
             jpeg=point.thumbnail or b"",
             x=corner[0],
             y=corner[1],
-            leader=(_clamp(dot[0], corner[0]), _clamp(dot[1], corner[1])),
             dot=dot,
         )
         for (point, dot), corner in zip(pictured, corners, strict=True)
@@ -137,15 +138,8 @@ def _thumbnails(points: Sequence[Point], x: Scale, y: Scale, ranks: Mapping[str,
     ]
 
 
-def _clamp(place: float, start: float) -> float:
-    return min(max(place, start), start + THUMBNAIL)
-
-
 def place_thumbnails(
-    anchors: Iterable[tuple[float, float]],
-    dots: Iterable[tuple[float, float]],
-    frame: Frame,
-    reach: float = 1.5 * THUMBNAIL,
+    anchors: Iterable[tuple[float, float]], dots: Iterable[tuple[float, float]]
 ) -> list[tuple[float, float] | None]:
     """Give each thumbnail its own black square of a chessboard, so that dots show between the photos.
 
@@ -153,16 +147,13 @@ def place_thumbnails(
     ----------
     anchors, dots : iterable of (x, y)
         The dots of the photos that have thumbnails, and of all photos.
-    frame : Frame
-        The area in which thumbnails may lie.
-    reach : float
-        The longest distance from an anchor to the middle of its thumbnail.
 
     Returns
     -------
     list of (x, y) or None
         The top left corner of each thumbnail, in the order of the anchors; None if no square within reach is free.
     """
+    frame = MAP_FRAME
     columns, rows = int((frame.right - frame.left) // PITCH), int((frame.bottom - frame.top) // PITCH)
     free = {
         (column, row): (frame.left + (column + 0.5) * PITCH, frame.top + (row + 0.5) * PITCH)
@@ -177,7 +168,7 @@ def place_thumbnails(
         costs = {
             square: (math.dist(middle, anchor) + hidden[square], square)
             for square, middle in free.items()
-            if math.dist(middle, anchor) <= reach
+            if math.dist(middle, anchor) <= _REACH
         }
         if costs:
             x, y = free.pop(min(costs, key=costs.__getitem__))

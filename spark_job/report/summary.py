@@ -32,7 +32,7 @@ def _lines(manifest: Manifest) -> dict[str, str]:
     if manifest.retries:
         lines["retries"] = f"{manifest.retries:,} reads were repeated"
     if found := {kind: count for kind, count in manifest.findings.items() if count}:
-        lines["findings"] = ", ".join(f"{count:,} {kind}" for kind, count in found.items())
+        lines["findings"] = describe(found)
     if mixed := mixed_labels(manifest):
         lines["mixed"] = mixed
     lines["PCA"] = f"{pca.components:,} components keep {pca.variance_kept:.1%} of the variance"

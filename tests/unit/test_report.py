@@ -263,7 +263,7 @@ def test_thumbnails_never_overlap_and_stay_inside(
     anchors: list[tuple[float, float]], dots: list[tuple[float, float]], same: bool
 ) -> None:
     anchors = [anchors[0]] * len(anchors) if same and anchors else anchors  # equal anchors are the hardest case
-    placed = place_thumbnails(anchors, dots, MAP_FRAME)
+    placed = place_thumbnails(anchors, dots)
     assert len(placed) == len(anchors)
     corners = [corner for corner in placed if corner]
     for x, y in corners:
@@ -277,7 +277,7 @@ def test_thumbnails_never_overlap_and_stay_inside(
 def test_the_map_keeps_points_inside_and_units_equal(places: list[tuple[float, float]]) -> None:
     assume(all(abs(value) > 1e-6 or value == 0 for place in places for value in place))
     points = [Point("p", "l", x, y, None) for x, y in places]
-    x, y = equal_scales(points, MAP_FRAME)
+    x, y = equal_scales(points)
     assert x.unit == -y.unit > 0
     for point in points:
         assert MAP_FRAME.left <= x(point.x) <= MAP_FRAME.right
