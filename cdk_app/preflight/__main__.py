@@ -7,65 +7,46 @@ It takes the settings of ``cdk deploy`` and prints one line per check, with the 
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import cdk_app  # must be first: it sets the Node that CDK runs on  # noqa: F401 # isort: skip
-from cdk_app.account import Account, AwsError, Client
+from cdk_app.account import AWS_ERRORS, clients, sentence
 from cdk_app.command_line import Parser, context
 from cdk_app.preflight import checks
-from cdk_app.preflight.checks import DEFAULT_QUALIFIER, Deployment, Finding, Outcome
+from cdk_app.preflight.checks import DEFAULT_QUALIFIER, FAILS, UNKNOWN, WARNING, Deployment, Finding
 from cdk_app.stage_settings import SettingsError, StageSettings
 
 _QUALIFIER = "@aws-cdk/core:bootstrapQualifier"
 
-
-@dataclass(frozen=True)
-class Check:
-    """A check and its name. If one that is `needed` fails, AWS would refuse the questions of all later ones."""
-
-    name: str
-    ask: Callable[[Deployment], Finding]
-    needed: bool = False
-
-    def __call__(self, deployment: Deployment) -> Finding:
-        """Return what the check finds. A question without an answer is a finding as well."""
-        try:
-            return self.ask(deployment)
-        except AwsError as error:
-            return Finding(Outcome.UNKNOWN, f"Could not check. {error}")
-        except (KeyError, ValueError) as error:
-            return Finding(Outcome.UNKNOWN, f"Could not check. AWS gave an answer of another form ({error!r}).")
-
-
-CHECKS = (
-    Check("credentials", checks.credentials, needed=True),
-    Check("region", checks.region_enabled, needed=True),
-    Check("account plan", checks.account_plan),
-    Check("CDK bootstrap", checks.bootstrap_stack),
-    Check("EMR release", checks.release_offered),
-    Check("instance types", checks.types_offered),
-    Check("on-demand vCPU", checks.on_demand_quota),
-    Check("spot vCPU", checks.spot_quota),
-    Check("VPC", checks.room_for_vpc),
-    Check("S3 endpoint", checks.room_for_endpoint),
-    Check("disk encryption", checks.disk_encryption),
-    Check("GuardDuty", checks.runtime_monitoring),
-    Check("e-mail", checks.address_confirmed),
-    Check("budget", checks.budget),
-)
-_WIDTH = max(len(check.name) for check in CHECKS)
+CHECKS: dict[str, Callable[[Deployment], Finding]] = {
+    "credentials": checks.credentials,
+    "region": checks.region_enabled,
+    "account plan": checks.account_plan,
+    "CDK bootstrap": checks.bootstrap_stack,
+    "EMR release": checks.release_offered,
+    "instance types": checks.types_offered,
+    "on-demand vCPU": checks.on_demand_quota,
+    "spot vCPU": checks.spot_quota,
+    "VPC": checks.room_for_vpc,
+    "S3 endpoint": checks.room_for_endpoint,
+    "disk encryption": checks.disk_encryption,
+    "GuardDuty": checks.runtime_monitoring,
+    "e-mail": checks.address_confirmed,
+    "budget": checks.budget,
+}
+#: If one of these fails, AWS would refuse the questions of all others.
+_NEEDED = ("credentials", "region")
+_WIDTH = max(map(len, CHECKS))
 
 
-def main(arguments: Sequence[str] | None = None, client: Client | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks and print what they find.
 
     Parameters
     ----------
     arguments
         The command line without the program's name; by default that of this process.
-    client
-        Returns the client of boto3 for a service and a region; by default with the credentials of the environment.
 
     Returns
     -------
@@ -79,37 +60,40 @@ def main(arguments: Sequence[str] | None = None, client: Client | None = None) -
         print(f"fruits: {error}", file=sys.stderr)
         return 2
     qualifier = str(given.get(_QUALIFIER, DEFAULT_QUALIFIER))
-    findings = _run(Deployment(settings, qualifier, Account(settings.region, client)))
-    print(f"\n{_conclusion(findings)}")
-    return int(any(finding.outcome is Outcome.FAILS for finding in findings))
+    marks = Counter(_run(Deployment(settings, qualifier, clients(settings.region))))
+    print(f"\n{_conclusion(marks)}")
+    return int(marks[FAILS] > 0)
 
 
-def _run(deployment: Deployment) -> list[Finding]:
-    """Run one check after the other, and print each finding at once."""
-    findings = []
-    for number, check in enumerate(CHECKS, start=1):
-        finding = check(deployment)
-        findings.append(finding)
-        print(f"{finding.outcome.value} {check.name:{_WIDTH}}  {finding.sentence}", flush=True)
+def _run(deployment: Deployment) -> Iterator[str]:
+    """Run one check after the other, print each finding at once, and yield its mark."""
+    for number, (name, check) in enumerate(CHECKS.items(), start=1):
+        finding = _finding(check, deployment)
+        print(f"{finding.mark} {name:{_WIDTH}}  {finding.sentence}", flush=True)
         if finding.remedy:
             print(f"  {'':{_WIDTH}}  $ {finding.remedy}", flush=True)
-        if check.needed and finding.outcome is Outcome.FAILS:
+        yield finding.mark
+        if name in _NEEDED and finding.mark == FAILS:
             print(f"- The other {len(CHECKS) - number} checks are skipped, because AWS would not answer them.")
-            break
-    return findings
+            return
 
 
-def _conclusion(findings: Iterable[Finding]) -> str:
-    outcomes = [finding.outcome for finding in findings]
-    failed, warned, unknown = map(outcomes.count, (Outcome.FAILS, Outcome.WARNING, Outcome.UNKNOWN))
-    parts = []
-    if warned:
-        parts.append(_count(warned, "warning"))
-    if unknown:
-        parts.append(f"{unknown} could not be checked")
+def _finding(check: Callable[[Deployment], Finding], deployment: Deployment) -> Finding:
+    """Return what a check finds. A question without an answer is a finding as well."""
+    try:
+        return check(deployment)
+    except AWS_ERRORS as error:
+        return Finding(UNKNOWN, f"Could not check. {sentence(error)}")
+    except (KeyError, ValueError) as error:
+        return Finding(UNKNOWN, f"Could not check. AWS gave an answer of another form ({error!r}).")
+
+
+def _conclusion(marks: Counter[str]) -> str:
+    parts = [_count(marks[WARNING], "warning")] if marks[WARNING] else []
+    parts += [f"{marks[UNKNOWN]} could not be checked"] if marks[UNKNOWN] else []
     also = f" ({', '.join(parts)})" if parts else ""
-    if failed:
-        return f"A deployment or its first run would fail: {_count(failed, 'problem')}{also}."
+    if marks[FAILS]:
+        return f"A deployment or its first run would fail: {_count(marks[FAILS], 'problem')}{also}."
     return f"Nothing that was checked stands in the way of a deployment{also}."
 
 

@@ -2,77 +2,74 @@
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import aws_cdk as cdk
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from cdk_app import europe
-from cdk_app.account import ALWAYS_ENABLED, UNREACHABLE, Account, AwsError
+from cdk_app.account import ALWAYS_ENABLED, AWS_ERRORS, Client, code, pages, resources, sentence
 from cdk_app.emr_cluster import CORES, RELEASE, instance_types
 from cdk_app.stage_settings import StageSettings
 
 DEFAULT_QUALIFIER = str(cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER)
 MINIMUM_BOOTSTRAP_VERSION = 6  # the synthesised template has a rule that requires it
 
-_EXPIRED = {
-    *("ExpiredToken", "ExpiredTokenException", "RequestExpired"),
-    *("UnauthorizedSSOTokenError", "SSOTokenLoadError", "TokenRetrievalError"),
-}
+# The marks of the findings.
+FINE, FAILS, WARNING, UNKNOWN = "✓", "✗", "!", "?"
+
 _ON_DEMAND, _SPOT = "L-1216C47A", "L-34B43A08"  # vCPU of standard instances: A, C, D, H, I, M, R, T, Z
 _VPCS, _GATEWAY_ENDPOINTS = "L-F678F1CE", "L-1B52E74A"
 _REGION_OF_PLANS = "us-east-1"  # the only one that answers questions about the plan of an account
 
 
-class Outcome(Enum):
-    """How a check ended, with the mark that stands for it."""
-
-    FINE = "✓"
-    FAILS = "✗"
-    WARNING = "!"
-    UNKNOWN = "?"
-
-
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, in one sentence, and the command that is the remedy."""
+    """What a check found: the mark, one sentence, and the command that is the remedy."""
 
-    outcome: Outcome
+    mark: str
     sentence: str
     remedy: str = ""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """The deployment to check: its settings, the qualifier of CDK's bootstrap stack, and the account."""
+    """The deployment to check: its settings, the qualifier of CDK's bootstrap stack, and the clients of the account."""
 
     settings: StageSettings
     qualifier: str
-    account: Account
+    client: Client
 
-
-def _fine(sentence: str) -> Finding:
-    return Finding(Outcome.FINE, sentence)
-
-
-def _warning(sentence: str, remedy: str = "") -> Finding:
-    return Finding(Outcome.WARNING, sentence, remedy)
-
-
-def _fails(sentence: str, remedy: str = "") -> Finding:
-    return Finding(Outcome.FAILS, sentence, remedy)
+    @property
+    def region(self) -> str:
+        """The region of the deployment."""
+        return self.settings.region
 
 
 def credentials(deployment: Deployment) -> Finding:
     """Ask who is asking."""
     try:
-        identity = deployment.account.identity
-    except AwsError as error:
-        if error.code == UNREACHABLE:
-            return _fails(f"{error} A deployment needs a way to AWS: check the network and the proxy.")
-        remedy = "aws sso login" if error.code in _EXPIRED else "aws configure"
-        return _fails(f"{error} Sign in, or set AWS_PROFILE to a profile that works.", remedy)
-    return _fine(f"Account {identity['Account']}, as {identity['Arn'].rpartition(':')[2]}.")
+        identity = deployment.client("sts", ALWAYS_ENABLED).get_caller_identity()
+    except (BotoConnectionError, HTTPClientError) as error:
+        problem = f"{sentence(error)} A deployment needs a way to AWS: check the network and the proxy."
+        return Finding(FAILS, problem)
+    except AWS_ERRORS as error:
+        remedy = "aws sso login" if "expired" in str(error) else "aws configure"
+        return Finding(FAILS, f"{sentence(error)} Sign in, or set AWS_PROFILE to a profile that works.", remedy)
+    return Finding(FINE, f"Account {identity['Account']}, as {identity['Arn'].rpartition(':')[2]}.")
+
+
+def region_enabled(deployment: Deployment) -> Finding:
+    """Ask whether the region is enabled."""
+    region = deployment.region
+    ec2 = deployment.client("ec2", ALWAYS_ENABLED)
+    (found,) = ec2.describe_regions(AllRegions=True, RegionNames=[region])["Regions"]
+    name = f"{region} ({europe.REGIONS[region]})"
+    if found["OptInStatus"] != "not-opted-in":
+        return Finding(FINE, f"{name} is enabled.")
+    remedy = f"aws account enable-region --region-name {region}"
+    return Finding(FAILS, f"{name} is not enabled in this account. Enabling takes minutes to hours.", remedy)
 
 
 def account_plan(deployment: Deployment) -> Finding:
@@ -81,175 +78,174 @@ def account_plan(deployment: Deployment) -> Finding:
     The types are in https://github.com/aws-samples/eks-workshop-v2/issues/1644, with EC2's error.
     """
     try:
-        state = deployment.account.ask("freetier", "GetAccountPlanState", region=_REGION_OF_PLANS)
-    except AwsError as error:
-        if error.code != "ResourceNotFoundException":
+        plan = deployment.client("freetier", _REGION_OF_PLANS).get_account_plan_state()["accountPlanType"]
+    except ClientError as error:
+        if code(error) != "ResourceNotFoundException":
             raise
-        return _fine("The account has no plan, so AWS does not limit what it may start.")
-    if state["accountPlanType"] != "FREE":
-        return _fine("The account is on the Paid plan.")
-    return _fails(
+        return Finding(FINE, "The account has no plan, so AWS does not limit what it may start.")
+    if plan != "FREE":
+        return Finding(FINE, "The account is on the Paid plan.")
+    return Finding(
+        FAILS,
         "The account is on the Free plan, in which EC2 does not start the instance types of the cluster. On the Paid "
         "plan, AWS charges what the credits do not cover.",
         "aws freetier upgrade-account-plan --account-plan-type PAID --region us-east-1",
     )
 
 
-def region_enabled(deployment: Deployment) -> Finding:
-    """Ask whether the region is enabled. It must be a region of the settings, so it exists."""
-    region = deployment.settings.region
-    found = deployment.account.listed("ec2", "DescribeRegions", "Regions", region=ALWAYS_ENABLED, AllRegions=True)
-    status = {each["RegionName"]: each.get("OptInStatus") for each in found}.get(region)
-    name = f"{region} ({europe.REGIONS[region]})"
-    if status in ("opt-in-not-required", "opted-in"):
-        return _fine(f"{name} is enabled.")
-    if status == "not-opted-in":
-        remedy = f"aws account enable-region --region-name {region}"
-        return _fails(f"{name} is not enabled in this account. Enabling takes minutes to hours.", remedy)
-    return Finding(Outcome.UNKNOWN, f"Could not check. AWS does not say whether {name} is enabled.")
-
-
 def bootstrap_stack(deployment: Deployment) -> Finding:
     """Ask for the version of the bootstrap stack, which holds the assets of a deployment."""
-    account, region = deployment.account, deployment.settings.region
-    name = f"/cdk-bootstrap/{deployment.qualifier}/version"
-    remedy = f"npx cdk bootstrap aws://{account.identity['Account']}/{region}"
+    account = deployment.client("sts", ALWAYS_ENABLED).get_caller_identity()["Account"]
+    remedy = f"npx cdk bootstrap aws://{account}/{deployment.region}"
     if deployment.qualifier != DEFAULT_QUALIFIER:  # a stack of its own, so that the default one stays
         remedy += f" --qualifier {deployment.qualifier} --toolkit-stack-name CDKToolkit-{deployment.qualifier}"
+    name = f"/cdk-bootstrap/{deployment.qualifier}/version"
     try:
-        version = int(account.ask("ssm", "GetParameter", Name=name)["Parameter"]["Value"])
-    except AwsError as error:
-        if error.code != "ParameterNotFound":
+        version = int(deployment.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
+    except ClientError as error:
+        if code(error) != "ParameterNotFound":
             raise
-        return _fails(f"CDK has no bootstrap stack in {region}.", remedy)
+        return Finding(FAILS, f"CDK has no bootstrap stack in {deployment.region}.", remedy)
+    found = f"The bootstrap stack has version {version}"
     if version < MINIMUM_BOOTSTRAP_VERSION:
-        sentence = f"The bootstrap stack has version {version}; this app needs {MINIMUM_BOOTSTRAP_VERSION} or later."
-        return _fails(sentence, remedy)
-    return _fine(f"The bootstrap stack has version {version}.")
+        return Finding(FAILS, f"{found}; this app needs {MINIMUM_BOOTSTRAP_VERSION} or later.", remedy)
+    return Finding(FINE, f"{found}.")
 
 
 def release_offered(deployment: Deployment) -> Finding:
     """Ask whether EMR offers the release of the cluster."""
     family = RELEASE.partition(".")[0] + "."
-    found = deployment.account.listed("emr", "ListReleaseLabels", "ReleaseLabels", Filters={"Prefix": family})
-    offered, region = [str(label) for label in found], deployment.settings.region
+    offered = deployment.client("emr").list_release_labels(Filters={"Prefix": family})["ReleaseLabels"]
     if RELEASE in offered:
-        return _fine(f"EMR offers {RELEASE}.")
+        return Finding(FINE, f"EMR offers {RELEASE}.")
     newest = max(offered, key=lambda label: [int(number) for number in re.findall(r"\d+", label)], default="none")
-    sentence = (
-        f"EMR does not offer {RELEASE} in {region} (newest of this series: {newest}). "
-        "Choose another region, or set RELEASE in cdk_app/emr_cluster.py."
+    return Finding(
+        FAILS,
+        f"EMR does not offer {RELEASE} in {deployment.region} (newest of this series: {newest}). "
+        "Choose another region, or set RELEASE in cdk_app/emr_cluster.py.",
+        f"aws emr list-release-labels --region {deployment.region}",
     )
-    return _fails(sentence, f"aws emr list-release-labels --region {region}")
 
 
 def types_offered(deployment: Deployment) -> Finding:
-    """Ask which of the instance types EMR supports, and in which zones of the network EC2 offers them."""
-    settings, account = deployment.settings, deployment.account
-    wanted = instance_types(settings.architecture, settings.region)
-    found = account.listed("emr", "ListSupportedInstanceTypes", "SupportedInstanceTypes", ReleaseLabel=RELEASE)
-    offers = account.listed(
-        "ec2",
-        "DescribeInstanceTypeOfferings",
-        "InstanceTypeOfferings",
+    """Ask in how many zones of the network EC2 offers the instance types, and whether EMR supports them."""
+    architecture, region = deployment.settings.architecture, deployment.region
+    wanted = instance_types(architecture, region)
+    filters = [
+        {"Name": "instance-type", "Values": wanted},
+        {"Name": "location", "Values": europe.zones(region)},
+    ]
+    offers = pages(
+        deployment.client("ec2"),
+        *("describe_instance_type_offerings", "InstanceTypeOfferings"),
         LocationType="availability-zone",
-        Filters=[
-            {"Name": "instance-type", "Values": wanted},
-            {"Name": "location", "Values": europe.zones(settings.region)},
-        ],
+        Filters=filters,
     )
-    supported = {each["Type"] for each in found}
-    zones = {name: sum(offer["InstanceType"] == name for offer in offers) for name in wanted}
-    problems = {
-        name: f"EMR does not support {name}" if name not in supported else f"no zone of the network offers {name}"
-        for name, count in zones.items()
-        if name not in supported or not count
-    }
-    usable = ", ".join(
-        f"{name} in {count} zone{'s' * (count > 1)}" for name, count in zones.items() if name not in problems
-    )
+    supported = _supported_types(deployment.client("emr"))
+    usable, problems = [], []
+    for name in wanted:
+        zones = sum(offer["InstanceType"] == name for offer in offers)
+        if name not in supported:
+            problems.append(f"EMR does not support {name}.")
+        elif not zones:
+            problems.append(f"No zone of the network offers {name}.")
+        else:
+            usable.append(f"{name} in {zones} zone{'s' * (zones > 1)}")
+    if not usable:
+        other = "x86_64" if architecture == "arm64" else "arm64"
+        return Finding(
+            FAILS,
+            f"{' '.join(problems)} Choose another architecture or region, and check again.",
+            f"make check-account C='-c region={region} -c architecture={other}'",
+        )
+    found = f"{', '.join(usable)}."
     if not problems:
-        return _fine(f"{usable}.")
-    reasons = "; ".join(problems.values())
-    if usable:
-        return _warning(f"{_capital(reasons)}. The remaining choice is enough for a run: {usable}.")
-    other = "x86_64" if settings.architecture == "arm64" else "arm64"
-    sentence = f"{_capital(reasons)}. Choose another architecture or region, and check again."
-    return _fails(sentence, f"make check-account C='-c region={settings.region} -c architecture={other}'")
+        return Finding(FINE, found)
+    return Finding(WARNING, f"{' '.join(problems)} The remaining choice is enough for a run: {found}")
+
+
+def _supported_types(emr: Any) -> set[str]:
+    """Return the instance types that EMR supports. boto3 has no paginator for them."""
+    found: set[str] = set()
+    marker: dict[str, str] = {}
+    while True:
+        page = emr.list_supported_instance_types(ReleaseLabel=RELEASE, **marker)
+        found |= {each["Type"] for each in page["SupportedInstanceTypes"]}
+        if not page.get("Marker"):
+            return found
+        marker = {"Marker": page["Marker"]}
 
 
 def on_demand_quota(deployment: Deployment) -> Finding:
     """Ask for the quota for on-demand instances."""
     nodes = 1 + deployment.settings.core_nodes
-    needed, quota = CORES * nodes, deployment.account.quota("ec2", _ON_DEMAND)
-    sentence = f"A run needs {needed} vCPU ({nodes} nodes of {CORES}); the quota is {quota}"
+    needed, quota = CORES * nodes, _quota(deployment, "ec2", _ON_DEMAND)
+    found = f"A run needs {needed} vCPU ({nodes} nodes of {CORES}); the quota is {quota}"
     if quota >= needed:
-        return _fine(f"{sentence} for all instances of the account.")
-    return _fails(
-        f"{sentence}, so EMR could not start the cluster.", _request(_ON_DEMAND, needed, deployment.settings.region)
-    )
+        return Finding(FINE, f"{found} for all instances of the account.")
+    remedy = _request(deployment, "ec2", _ON_DEMAND, needed)
+    return Finding(FAILS, f"{found}, so EMR could not start the cluster.", remedy)
 
 
 def spot_quota(deployment: Deployment) -> Finding:
     """Ask for the quota for spot instances, if the settings want any. EMR replaces missing ones by on-demand nodes."""
-    settings, account = deployment.settings, deployment.account
-    if not settings.spot_nodes:
-        return _fine("A run needs none, because spot_nodes is 0.")
-    needed, spot, on_demand = CORES * settings.spot_nodes, account.quota("ec2", _SPOT), account.quota("ec2", _ON_DEMAND)
-    sentence = f"The spot nodes need {needed} vCPU ({settings.spot_nodes} nodes of {CORES}); the quota is {spot}"
-    if spot >= needed:
-        return _fine(f"{sentence} for all spot instances of the account.")
-    remedy = _request(_SPOT, needed, settings.region)
-    everything = needed + CORES * (1 + settings.core_nodes)
+    nodes = deployment.settings.spot_nodes
+    if not nodes:
+        return Finding(FINE, "A run needs none, because spot_nodes is 0.")
+    needed, quota = CORES * nodes, _quota(deployment, "ec2", _SPOT)
+    found = f"The spot nodes need {needed} vCPU ({nodes} nodes of {CORES}); the quota is {quota}"
+    if quota >= needed:
+        return Finding(FINE, f"{found} for all spot instances of the account.")
+    remedy = _request(deployment, "ec2", _SPOT, needed)
+    on_demand, everything = _quota(deployment, "ec2", _ON_DEMAND), needed + CORES * (1 + deployment.settings.core_nodes)
     if on_demand >= everything:
-        return _warning(f"{sentence}, so EMR starts on-demand nodes instead, which cost more.", remedy)
-    return _fails(
-        f"{sentence}. EMR starts on-demand nodes instead, but their quota of {on_demand} is below {everything}.",
-        remedy,
-    )
+        return Finding(WARNING, f"{found}, so EMR starts on-demand nodes instead, which cost more.", remedy)
+    also = f"EMR starts on-demand nodes instead, but their quota of {on_demand} is below {everything}."
+    return Finding(FAILS, f"{found}. {also}", remedy)
 
 
 def room_for_vpc(deployment: Deployment) -> Finding:
     """Ask whether there is room for the VPC of the stack."""
-    used = len(deployment.account.listed("ec2", "DescribeVpcs", "Vpcs"))
+    used = len(pages(deployment.client("ec2"), "describe_vpcs", "Vpcs"))
     return _room(deployment, _VPCS, used, "VPCs", "AWS::EC2::VPC")
 
 
 def room_for_endpoint(deployment: Deployment) -> Finding:
     """Ask whether there is room for the S3 endpoint of the stack."""
     gateways = [{"Name": "vpc-endpoint-type", "Values": ["Gateway"]}]
-    used = len(deployment.account.listed("ec2", "DescribeVpcEndpoints", "VpcEndpoints", Filters=gateways))
+    used = len(pages(deployment.client("ec2"), "describe_vpc_endpoints", "VpcEndpoints", Filters=gateways))
     return _room(deployment, _GATEWAY_ENDPOINTS, used, "gateway endpoints", "AWS::EC2::VPCEndpoint")
 
 
-def _room(deployment: Deployment, code: str, used: int, things: str, kind: str) -> Finding:
+def _room(deployment: Deployment, quota_code: str, used: int, things: str, kind: str) -> Finding:
     """Return whether the stack finds room for one more thing, or has it already."""
-    account, settings = deployment.account, deployment.settings
-    quota = account.quota("vpc", code)
-    sentence = f"{used} of {quota} {things} are in use"
+    quota, stack = _quota(deployment, "vpc", quota_code), deployment.settings.name
+    found = f"{used} of {quota} {things} are in use"
     if used < quota:
-        return _fine(f"{sentence}; the stack needs one.")
-    if account.resources(settings.name, kind):
-        return _fine(f"{sentence}; the stack {settings.name} has its own already.")
-    remedy = _request(code, used + 1, settings.region, "vpc")
-    return _fails(f"{sentence}, and the stack needs one more. Delete one, or ask for more.", remedy)
+        return Finding(FINE, f"{found}; the stack needs one.")
+    if resources(deployment.client, stack, kind):
+        return Finding(FINE, f"{found}; the stack {stack} has its own already.")
+    remedy = _request(deployment, "vpc", quota_code, used + 1)
+    return Finding(FAILS, f"{found}, and the stack needs one more. Delete one, or ask for more.", remedy)
 
 
 def disk_encryption(deployment: Deployment) -> Finding:
     """Ask whether the disks of the nodes will be encrypted."""
-    settings, account = deployment.settings, deployment.account
-    if settings.disk_key == "own":
-        return _fine("A key of the stack encrypts the disks (disk_key=own).")
-    if not account.ask("ec2", "GetEbsEncryptionByDefault")["EbsEncryptionByDefault"]:
-        return _warning(
+    if deployment.settings.disk_key == "own":
+        return Finding(FINE, "A key of the stack encrypts the disks (disk_key=own).")
+    ec2 = deployment.client("ec2")
+    if not ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"]:
+        return Finding(
+            WARNING,
             "The disks of the nodes, which hold features of photos while a run lasts, are not encrypted. The remedy "
             "encrypts new disks of the whole account in this region.",
-            f"aws ec2 enable-ebs-encryption-by-default --region {settings.region}",
+            f"aws ec2 enable-ebs-encryption-by-default --region {deployment.region}",
         )
-    key = str(account.ask("ec2", "GetEbsDefaultKmsKeyId")["KmsKeyId"])
+    key = ec2.get_ebs_default_kms_key_id()["KmsKeyId"]
     if key.endswith("alias/aws/ebs"):
-        return _fine("The account encrypts new disks with AWS's key.")
-    return _warning(
+        return Finding(FINE, "The account encrypts new disks with AWS's key.")
+    return Finding(
+        WARNING,
         f"The account encrypts new disks with {key}. If this is a customer managed key, nodes start only if its policy "
         "allows EMR's service role to use it. Allow that, or deploy with -c disk_key=own.",
     )
@@ -257,59 +253,65 @@ def disk_encryption(deployment: Deployment) -> Finding:
 
 def runtime_monitoring(deployment: Deployment) -> Finding:
     """Ask whether GuardDuty will create an endpoint in the network of the stack."""
-    account = deployment.account
-    detectors = account.listed("guardduty", "ListDetectors", "DetectorIds")
-    if any(_monitors_runtime(account.ask("guardduty", "GetDetector", DetectorId=one)) for one in detectors):
-        return _fine(
-            "Runtime Monitoring is on, so GuardDuty may create an endpoint and a security group in the VPC of the "
-            "stack. `cdk destroy` removes them."
-        )
-    return _fine("Runtime Monitoring is off.")
-
-
-def _monitors_runtime(detector: dict[str, Any]) -> bool:
-    features = {feature["Name"]: feature["Status"] for feature in detector.get("Features", [])}
-    return features.get("RUNTIME_MONITORING") == "ENABLED"
-
-
-def budget(deployment: Deployment) -> Finding:
-    """Decide about the budget."""
-    limit = deployment.settings.monthly_budget
-    if limit:
-        return _fine(f"AWS sends an e-mail at 80 % of {limit} USD per month.")
-    return _warning("No budget is set, so AWS tells nobody when the costs rise. Deploy with -c monthly_budget=20.")
+    guardduty = deployment.client("guardduty")
+    for detector in pages(guardduty, "list_detectors", "DetectorIds"):
+        features = guardduty.get_detector(DetectorId=detector).get("Features", [])
+        if any(feature["Name"] == "RUNTIME_MONITORING" and feature["Status"] == "ENABLED" for feature in features):
+            return Finding(
+                FINE,
+                "Runtime Monitoring is on, so GuardDuty may create an endpoint and a security group in the VPC of the "
+                "stack. `cdk destroy` removes them.",
+            )
+    return Finding(FINE, "Runtime Monitoring is off.")
 
 
 def address_confirmed(deployment: Deployment) -> Finding:
     """Ask whether the address for notifications is confirmed."""
-    settings, account = deployment.settings, deployment.account
-    if not settings.email:
-        return _warning(
-            "No address is set, so AWS tells nobody when a run fails. Deploy with -c email=you@example.org."
+    email = deployment.settings.email
+    if not email:
+        return Finding(
+            WARNING, "No address is set, so AWS tells nobody when a run fails. Deploy with -c email=you@example.org."
         )
-    topics = account.resources(settings.name, "AWS::SNS::Topic")
+    topics = resources(deployment.client, deployment.settings.name, "AWS::SNS::Topic")
     if not topics:
-        return _fine(f"{settings.email} gets a message to confirm once the stack is deployed.")
-    subscriptions = account.listed("sns", "ListSubscriptionsByTopic", "Subscriptions", TopicArn=topics[0])
-    arns = [each["SubscriptionArn"] for each in subscriptions if each.get("Endpoint") == settings.email]
+        return Finding(FINE, f"{email} gets a message to confirm once the stack is deployed.")
+    sns = deployment.client("sns")
+    subscriptions = pages(sns, "list_subscriptions_by_topic", "Subscriptions", TopicArn=topics[0])
+    arns = [each["SubscriptionArn"] for each in subscriptions if each.get("Endpoint") == email]
     if any(arn.startswith("arn:") for arn in arns):  # one that is not confirmed has a word instead of an ARN
-        return _fine(f"{settings.email} is confirmed.")
+        return Finding(FINE, f"{email} is confirmed.")
     if not arns:
-        return _warning(f"The stack was deployed without {settings.email}. Deploy it again with this address.")
-    return _warning(
-        f'{settings.email} is not confirmed, so AWS sends nothing to it. Follow the link in the message "AWS '
-        'Notification - Subscription Confirmation". The remedy sends it again.',
-        f"aws sns subscribe --topic-arn {topics[0]} --protocol email --notification-endpoint {settings.email} "
-        f"--region {settings.region}",
+        return Finding(WARNING, f"The stack was deployed without {email}. Deploy it again with this address.")
+    return Finding(
+        WARNING,
+        f'{email} is not confirmed, so AWS sends nothing to it. Follow the link in the message "AWS Notification - '
+        'Subscription Confirmation". The remedy sends it again.',
+        f"aws sns subscribe --topic-arn {topics[0]} --protocol email --notification-endpoint {email} "
+        f"--region {deployment.region}",
     )
 
 
-def _request(code: str, value: int, region: str, service: str = "ec2") -> str:
+def budget(deployment: Deployment) -> Finding:
+    """Decide about the budget."""
+    if limit := deployment.settings.monthly_budget:
+        return Finding(FINE, f"AWS sends an e-mail at 80 % of {limit} USD per month.")
+    return Finding(
+        WARNING, "No budget is set, so AWS tells nobody when the costs rise. Deploy with -c monthly_budget=20."
+    )
+
+
+def _quota(deployment: Deployment, service: str, quota_code: str) -> int:
+    """Return the value of a service quota. AWS gives its default value if the account never had its own."""
+    client, which = deployment.client("service-quotas"), {"ServiceCode": service, "QuotaCode": quota_code}
+    try:
+        answer = client.get_service_quota(**which)
+    except client.exceptions.NoSuchResourceException:
+        answer = client.get_aws_default_service_quota(**which)
+    return int(answer["Quota"]["Value"])
+
+
+def _request(deployment: Deployment, service: str, quota_code: str, value: int) -> str:
     return (
-        f"aws service-quotas request-service-quota-increase --service-code {service} --quota-code {code} "
-        f"--desired-value {value} --region {region}"
+        f"aws service-quotas request-service-quota-increase --service-code {service} --quota-code {quota_code} "
+        f"--desired-value {value} --region {deployment.region}"
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,7 +1,7 @@
 """The command behind ``make try-aws``: one run on a deployed stage, checked and measured.
 
-It takes the settings of ``cdk deploy``. It uploads the demo's photos, runs, checks every count and file, downloads the
-report, removes the photos, and prints what it measured beside what the documents assume::
+It takes the settings of ``cdk deploy``. It uploads the demo's photos, runs, checks every count and file, asks Athena,
+downloads the results, removes the photos, and prints what it measured beside what the documents assume::
 
     python -m cdk_app.trial -c region=eu-west-1 -c stage=prod
 """
@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import NoReturn
 
 import cdk_app  # must be first: it sets the Node that CDK runs on  # noqa: F401 # isort: skip
-from cdk_app.account import Account, AwsError
+from cdk_app.account import AWS_ERRORS, sentence
 from cdk_app.command_line import Parser, context
 from cdk_app.stage_settings import SettingsError, StageSettings
 from cdk_app.trial import judgement
 from cdk_app.trial.judgement import Row
-from cdk_app.trial.stage import SIGNALS, NotDeployedError, Stage, TrialError
+from cdk_app.trial.stage import SIGNALS, Stage, TrialError
 from spark_job import demo
 from spark_job.duration import duration
+from spark_job.runs import REPORT
 
 _MAX_REJECTED = 0.5  # the demo has two broken photos; the trial itself checks that no other is rejected
-_REPORTS = Path("demo")
+_RESULTS = Path("demo")
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     try:
         settings = StageSettings.from_context(context(options.context))
-        result = _try(Stage.find(Account(settings.region), settings), settings, options.per_label)
-    except (SettingsError, NotDeployedError) as error:
+        result = _try(Stage.find(settings), settings, options.per_label)
+    except SettingsError as error:
         print(f"fruits: {error}", file=sys.stderr)
         return 2
-    except (TrialError, AwsError) as error:
+    except TrialError as error:
         print(f"fruits: {error}", file=sys.stderr)
+        return 1
+    except AWS_ERRORS as error:
+        print(f"fruits: {sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("fruits: Interrupted. The execution is stopped, and the photos are removed.", file=sys.stderr)
@@ -81,28 +85,26 @@ def _try(stage: Stage, settings: StageSettings, per_label: int) -> Result:
     run = f"trial-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     prefix = f"trials/{run}/"
     say = _clock()
+    latest = stage.latest()
     with tempfile.TemporaryDirectory() as folder:
         say(f"draw       {per_label} photos of each kind of fruit")
         demo.draw(Path(folder), per_label)
-        say(f"upload     the demo's photos to s3://{stage.data}/{prefix}")
-        with stage.photos(Path(folder), prefix) as photos, stage.latest_kept(run):
+        try:
+            say(f"upload     the demo's photos to s3://{stage.data}/{prefix}")
+            photos = stage.upload(Path(folder), prefix)
             say(f"execution  {run}")
-            with stage.execution(run, {"input_prefix": prefix, "max_rejected": _MAX_REJECTED}) as arn:
-                output = stage.wait(arn, run, say)
+            stage.start(run, {"input_prefix": prefix, "max_rejected": _MAX_REJECTED})
+            output = stage.wait(run, say)
+        finally:
+            stage.clean_up(run, prefix, latest)
     say("check      counts, tables and files")
-    published, times = stage.published(run), stage.times(arn, run)
-    report = _REPORTS / f"{run}.html"
-    report.parent.mkdir(exist_ok=True)
-    report.write_bytes(published.report)
-    return Result(
-        run,
-        settings.name,
-        settings.region,
-        len(photos),
-        judgement.rows(output, published.summary, times, settings),
-        judgement.problems(output, published, times, photos),
-        str(report.resolve()),
-    )
+    left = _RESULTS / run
+    summary, times = stage.download(run, left), stage.times(run)
+    problems = judgement.problems(photos, output, left, summary, stage.ask(judgement.COUNTS.format(run)))
+    if not times.cluster_state.startswith("TERMINATED"):
+        problems.append(f"The cluster is still {times.cluster_state}.")
+    rows = judgement.rows(output, summary, times, settings)
+    return Result(run, settings.name, settings.region, len(photos), rows, problems, str((left / REPORT).resolve()))
 
 
 def _page(result: Result) -> str:

@@ -1,11 +1,14 @@
 """What the results of a trial mean: whether they are complete, and how long everything took. It does not call AWS."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cdk_app import assumptions
 from cdk_app.emr_cluster import CORES, instance_types
@@ -15,33 +18,12 @@ from spark_job import runs
 from spark_job.demo import BROKEN
 from spark_job.network import MOBILENET_V2
 
-#: The tables with one row per photo.
-TABLES = (runs.FEATURES, runs.PCA, runs.NEIGHBOURS, runs.REJECTED)
-_FILES = (runs.REPORT, runs.MANIFEST)
+_TABLES_OF_PHOTOS = (runs.FEATURES, runs.PCA, runs.NEIGHBOURS, runs.REJECTED)
 _CREATE, _TERMINATE, _ENDED = "Create cluster", "Terminate cluster", "Add up the cost"
+#: The question for Athena.
+COUNTS = "SELECT counts.found, counts.computed, counts.reused, counts.rejected FROM runs WHERE run_id = '{}'"
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a run has left in the results bucket.
-
-    Attributes
-    ----------
-    sizes
-        The size of each file, in bytes, by its path in the folder of the run.
-    report, manifest, summary
-        The contents of these files; empty if there is no file.
-    tables
-        Those of `TABLES`, by name.
-    """
-
-    sizes: Mapping[str, int]
-    report: bytes
-    manifest: Json
-    summary: Json
-    tables: Mapping[str, pa.Table]
 
 
 @dataclass(frozen=True)
@@ -64,59 +46,49 @@ class Row:
     assumed: float | None
 
 
-def problems(output: Json, published: Published, times: Times, photos: Collection[str]) -> list[str]:
-    """Compare the output of an execution and its files with the photos of the demo.
+def problems(photos: Collection[str], output: Json, run: Path, summary: Json, athena: object) -> list[str]:
+    """Compare what a run has left with the photos of the demo.
 
     Parameters
     ----------
-    output
-        The output of the execution.
-    published
-        What the run has left.
-    times
-        Of its state only the cluster's is compared.
     photos
         The paths of all photos in the input, those that are broken included.
+    output
+        The output of the execution.
+    run
+        A copy of the folder of the run.
+    summary
+        The summary of the run.
+    athena
+        Athena's answer to `COUNTS`.
 
     Returns
     -------
     list of str
         A sentence for everything that is wrong.
     """
-    missing = [name for name in _FILES if not published.sizes.get(name)]
-    missing += [f"{name}/" for name in (*TABLES, runs.FINDINGS, runs.MODEL) if not _holds(published.sizes, f"{name}/")]
-    missing += [] if published.summary else ["summary"]
-    found = [f"The run has no {name}." for name in missing]
-    if not times.cluster_state.startswith("TERMINATED"):
-        found.append(f"The cluster is still {times.cluster_state}.")
-    if missing:
-        return found
-    computed = len(photos) - len(BROKEN)
-    counts = {"found": len(photos), "computed": computed, "reused": 0, "rejected": len(BROKEN)}
-    for where, given in (
-        ("The output of the execution", output["images"]),
-        (runs.MANIFEST, published.manifest["counts"]),
-        ("The summary", published.summary["counts"]),
-    ):
-        found += _differs(f"{where} counts", given, counts)
-    paths = {name: sorted(table["path"].to_pylist()) for name, table in published.tables.items()}
-    good = sorted(set(photos) - set(BROKEN))
-    for name in TABLES:
-        expected = sorted(BROKEN) if name == runs.REJECTED else good
-        if paths[name] != expected:
-            wrong = sorted(set(paths[name]) ^ set(expected))
-            found.append(f"The table {name} has {len(paths[name])} rows, not {len(expected)}: {', '.join(wrong[:3])}.")
+    wanted = (runs.REPORT, runs.MANIFEST, *_TABLES_OF_PHOTOS, runs.FINDINGS, runs.MODEL)
+    if missing := [name for name in wanted if not (run / name).exists()]:
+        return [f"The run has no {', '.join(missing)}."]
+    good = set(photos) - set(BROKEN)
+    counts = {"found": len(photos), "computed": len(good), "reused": 0, "rejected": len(BROKEN)}
+    found = _differs("Athena counts", athena, [[str(count) for count in counts.values()]])
+    manifest = json.loads((run / runs.MANIFEST).read_text())
+    found += _differs(f"{runs.MANIFEST} counts", manifest["counts"], counts)
+    found += _differs("The summary counts", summary.get("counts"), counts)
+    found += _differs("The output of the execution counts", output["images"], counts)
+    for name in _TABLES_OF_PHOTOS:
+        paths = pq.read_table(run / name, columns=["path"])["path"].to_pylist()
+        expected = set(BROKEN) if name == runs.REJECTED else good
+        if wrong := set(paths) ^ expected:
+            found.append(f"The table {name} has other photos than it should, such as {min(wrong)}.")
+        found += _differs(f"The rows of the table {name} are", len(paths), len(expected))
     for name, width in ((runs.FEATURES, MOBILENET_V2.feature_count), (runs.PCA, output["components"])):
-        column = published.tables[name][name]
-        widths = {len(row) for row in column}
-        found += _differs(f"The numbers per photo in {name} are", sorted(widths), [width])
-    if b"<html" not in published.report:
+        widths = pc.list_value_length(pq.read_table(run / name, columns=[name])[name])
+        found += _differs(f"The numbers per photo in {name} are", sorted(set(widths.to_pylist())), [width])
+    if "<html" not in (run / runs.REPORT).read_text():
         found.append(f"{runs.REPORT} is not a page of HTML.")
     return found
-
-
-def _holds(paths: Iterable[str], folder: str) -> bool:
-    return any(path.startswith(folder) for path in paths)
 
 
 def _differs(what: str, given: object, expected: object) -> list[str]:

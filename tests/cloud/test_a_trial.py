@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_a_trial_checks_and_measures_a_run(tidy: Deployed, tmp_path: Path) -> No
     assert all(value > 0 for value in measured.values()), measured
     assert "<html" in Path(result["report"]).read_text()
     assert re.search(r"^ +[\d.]+ s +cluster ", err, re.MULTILINE), err
-    Path(result["report"]).unlink()
+    shutil.rmtree(Path(result["report"]).parent)
 
 
 def test_a_job_that_fails_is_one_sentence(tidy: Deployed) -> None:

@@ -1,12 +1,13 @@
 """AWS as recorded answers, which botocore holds against the forms that AWS documents."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
-from botocore.stub import Stubber
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from botocore.validate import validate_parameters
 
 from cdk_app.emr_cluster import RELEASE
 
@@ -16,53 +17,54 @@ EMAIL = "someone@example.org"
 PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 
 Json = dict[str, Any]
+Answer = Json | list[Json] | Exception | Callable[[Json], Json]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """An answer that is an error."""
-
-    code: str
-    message: str = "User is not authorized to perform this."
-
-
-Answer = Json | list[Json] | Refusal | Exception | Callable[[Json], "Json | Refusal"]
+def refusal(code: str, message: str = "User is not authorized to perform this.") -> ClientError:
+    """Return the error of a request that AWS refuses."""
+    return ClientError({"Error": {"Code": code, "Message": message}}, "Request")
 
 
 @dataclass
 class Aws:
-    """Clients that give recorded answers, by operation. A list holds the answers to successive requests."""
+    """Answers to the requests of boto3, by operation. A list holds the answers to successive requests."""
 
     answers: dict[str, Answer]
     calls: list[tuple[str, str, Json]] = field(default_factory=list)
 
-    def client(self, service: str, region: str) -> Any:
-        """Return a client of boto3 whose requests are answered here."""
-        client = boto3.client(service, region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
-        stubber = Stubber(client)
-        stubber.activate()
+    def answer_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Let all clients of boto3 get their answers here."""
 
-        def answer(params: Json, model: Any, **_: object) -> None:
-            self.calls.append((f"{model.service_model.signing_name}:{model.name}", region, dict(params)))
-            given = self.answers[model.name]
-            if isinstance(given, list):
-                given = given.pop(0)
-            if callable(given):
-                given = given(params)
-            if isinstance(given, Exception):
-                raise given
-            method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", model.name).replace("AWSD", "AWS_D").lower()
-            if isinstance(given, Refusal):
-                stubber.add_client_error(method, given.code, given.message)
-            else:
-                stubber.add_response(method, given)
+        def request(client: Any, operation: str, given: Json) -> Json:
+            return self._answer(client, operation, given)
 
-        client.meta.events.register_first(f"provide-client-params.{service}.*", answer)
-        return client
+        patch.setattr(BaseClient, "_make_api_call", request)
 
-    def asked(self, permission: str) -> list[Json]:
-        """Return the parameters of all requests that need a permission."""
-        return [params for name, _, params in self.calls if name == permission]
+    def _answer(self, client: Any, operation: str, given: Json) -> Json:
+        self.calls.append((operation, client.meta.region_name, dict(given)))
+        model = client.meta.service_model.operation_model(operation)
+        validate_parameters(given, model.input_shape)
+        answer = self.answers[operation]
+        if isinstance(answer, list):
+            answer = answer.pop(0)
+        try:
+            if isinstance(answer, Exception):
+                raise answer
+            found = answer(given) if callable(answer) else answer
+        except ClientError as error:  # boto3 has classes for some codes
+            raise client.exceptions.from_code(error.response["Error"]["Code"])(error.response, operation) from None
+        if model.output_shape:
+            validate_parameters(found, model.output_shape)
+        return found
+
+    def asked(self, operation: str) -> list[Json]:
+        """Return the parameters of all requests of an operation."""
+        return [given for name, _, given in self.calls if name == operation]
+
+
+def region(status: str) -> Callable[[Json], Json]:
+    """Answer with the only region of the question."""
+    return lambda given: {"Regions": [{"RegionName": name, "OptInStatus": status} for name in given["RegionNames"]]}
 
 
 def quotas(**values: float) -> Callable[[Json], Json]:
@@ -119,20 +121,14 @@ def subscribed(arn: str) -> Json:
     }
 
 
-NO_STACK = Refusal("ValidationError", "Stack with id fruits-dev does not exist")
+NO_STACK = refusal("ValidationError", "Stack with id fruits-dev does not exist")
 
 
 def healthy(**changes: Answer) -> Aws:
     """Return an account where everything is right and the stack is deployed, except for the changes."""
-    regions = {"eu-west-1": "opt-in-not-required", "eu-west-3": "opt-in-not-required", "eu-south-1": "opted-in"}
     answers: dict[str, Answer] = {
         "GetCallerIdentity": {"UserId": "AIDA", "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/someone"},
-        "DescribeRegions": {
-            "Regions": [
-                {"RegionName": name, "OptInStatus": status, "Endpoint": f"ec2.{name}.amazonaws.com"}
-                for name, status in regions.items()
-            ]
-        },
+        "DescribeRegions": region("opt-in-not-required"),
         "GetParameter": {"Parameter": {"Name": PARAMETER, "Type": "String", "Value": "30", "Version": 1}},
         "ListReleaseLabels": {"ReleaseLabels": [RELEASE, "emr-7.13.0"]},
         "ListSupportedInstanceTypes": supported("m5.xlarge", "m6g.xlarge", "m7g.xlarge", "m7i.xlarge"),

@@ -1,40 +1,31 @@
-"""What a trial says about results that are not complete, and what it measures. `tests.cloud.test_trial` runs one."""
+"""What a trial says about results that are not complete, and what it measures. `tests.cloud.test_a_trial` runs one."""
 
-from dataclasses import replace
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cdk_app.stage_settings import StageSettings
 from cdk_app.trial import judgement
-from cdk_app.trial.judgement import Published, Times
+from cdk_app.trial.judgement import Times
 from spark_job.demo import BROKEN
 
 GOOD = ["Apple/00.jpg", "Banana/00.jpg"]
 PHOTOS = [*GOOD, *BROKEN]
 COUNTS = {"found": 4, "computed": 2, "reused": 0, "rejected": 2}
+WRONG = {**COUNTS, "reused": 1}
 OUTPUT: dict[str, Any] = {"images": COUNTS, "components": 2, "cluster": {"nodes": 3, "minutes": 9.5, "usd": 0.12}}
-PUBLISHED = Published(
-    sizes=dict.fromkeys(
-        (
-            *("report.html", "manifest.json", "model/metadata/part-00000"),
-            *("features/0.parquet", "pca/0.parquet", "rejected/0.parquet"),
-            *("neighbours/0.parquet", "findings/0.parquet"),
-        ),
-        1,
-    ),
-    report=b"<!doctype html><html></html>",
-    manifest={"counts": COUNTS},
-    summary={"counts": COUNTS, "images_per_second": 400.0},
-    tables={
-        "features": pa.table({"path": GOOD, "features": [[0.0] * 1280] * 2}),
-        "pca": pa.table({"path": GOOD, "pca": [[0.0] * 2] * 2}),
-        "neighbours": pa.table({"path": GOOD}),
-        "rejected": pa.table({"path": list(BROKEN)}),
-    },
-)
+TABLES: dict[str, dict[str, Any]] = {
+    "features": {"path": GOOD, "features": [[0.0] * 1280] * 2},
+    "pca": {"path": GOOD, "pca": [[0.0] * 2] * 2},
+    "neighbours": {"path": GOOD},
+    "rejected": {"path": list(BROKEN)},
+}
 BEGIN = datetime(2026, 11, 28, 12, tzinfo=UTC)
 TIMES = Times(
     entered={
@@ -48,51 +39,74 @@ TIMES = Times(
 )
 
 
-def test_a_complete_run_has_no_problem() -> None:
-    assert judgement.problems(OUTPUT, PUBLISHED, TIMES, PHOTOS) == []
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run that is complete."""
+    for name, columns in TABLES.items():
+        write(tmp_path, name, **columns)
+    for name in ("findings", "model"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "report.html").write_text("<!doctype html><html></html>")
+    (tmp_path / "manifest.json").write_text(json.dumps({"counts": COUNTS}))
+    return tmp_path
 
 
-def without(name: str) -> Published:
-    return replace(PUBLISHED, sizes={path: size for path, size in PUBLISHED.sizes.items() if not path.startswith(name)})
+def write(run: Path, name: str, **columns: Any) -> None:
+    (run / name).mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), run / name / "0.parquet")
 
 
-def with_table(name: str, table: pa.Table) -> Published:
-    return replace(PUBLISHED, tables={**PUBLISHED.tables, name: table})
+def problems(run: Path, **given: Any) -> list[str]:
+    complete = {"output": OUTPUT, "summary": {"counts": COUNTS}, "athena": [["4", "2", "0", "2"]]}
+    return judgement.problems(PHOTOS, run=run, **complete | given)
+
+
+def test_a_complete_run_has_no_problem(run: Path) -> None:
+    assert problems(run) == []
 
 
 @pytest.mark.parametrize(
-    ("published", "sentence"),
+    ("given", "sentence"),
     [
-        (without("report.html"), "The run has no report.html."),
-        (replace(PUBLISHED, summary={}), "The run has no summary."),
-        (without("model"), "The run has no model/."),
-        (without("rejected"), "The run has no rejected/."),
-        (without("findings"), "The run has no findings/."),
-        (replace(PUBLISHED, manifest={"counts": {**COUNTS, "reused": 1}}), "manifest.json counts {'found': 4, "),
-        (with_table("pca", PUBLISHED.tables["pca"].slice(1)), "The table pca has 1 rows, not 2: Apple/00.jpg."),
-        (
-            with_table("features", pa.table({"path": GOOD, "features": [[0.0] * 1280, [0.0]]})),
-            "The numbers per photo in features are [1, 1280], not [1280].",
-        ),
-        (replace(PUBLISHED, report=b"{}"), "report.html is not a page of HTML."),
+        ({"summary": {}}, "The summary counts None, not {'found': 4, "),
+        ({"output": OUTPUT | {"images": WRONG}}, "The output of the execution counts {'found': 4, "),
+        ({"athena": []}, "Athena counts [], not [['4', '2', '0', '2']]."),
     ],
 )
-def test_whatever_is_wrong_is_named(published: Published, sentence: str) -> None:
-    (problem,) = judgement.problems(OUTPUT, published, TIMES, PHOTOS)
+def test_a_wrong_count_is_named(run: Path, given: dict[str, Any], sentence: str) -> None:
+    (problem,) = problems(run, **given)
     assert problem.startswith(sentence)
 
 
-def test_a_wrong_output_and_a_cluster_that_lives_are_named() -> None:
-    output = OUTPUT | {"images": {**COUNTS, "rejected": 1}}
-    found = judgement.problems(output, PUBLISHED, replace(TIMES, cluster_state="RUNNING"), PHOTOS)
-    assert [sentence.partition(" {")[0] for sentence in found] == [
-        "The cluster is still RUNNING.",
-        "The output of the execution counts",
-    ]
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda run: (run / "report.html").unlink(), "The run has no report.html."),
+        (lambda run: (run / "model").rmdir(), "The run has no model."),
+        (lambda run: (run / "manifest.json").write_text(json.dumps({"counts": WRONG})), "manifest.json counts {"),
+        (lambda run: (run / "report.html").write_text("{}"), "report.html is not a page of HTML."),
+        (
+            lambda run: write(run, "neighbours", path=[*GOOD, GOOD[0]]),
+            "The rows of the table neighbours are 3, not 2.",
+        ),
+        (
+            lambda run: write(run, "neighbours", path=[GOOD[0], "b"]),
+            "The table neighbours has other photos than it should, such as Banana/00.jpg.",
+        ),
+        (
+            lambda run: write(run, "features", path=GOOD, features=[[0.0] * 1280, [0.0]]),
+            "The numbers per photo in features are [1, 1280], not [1280].",
+        ),
+    ],
+)
+def test_whatever_is_wrong_in_the_folder_is_named(run: Path, spoil: Callable[[Path], None], sentence: str) -> None:
+    spoil(run)
+    (problem,) = problems(run)
+    assert problem.startswith(sentence)
 
 
 def test_each_measured_value_is_beside_the_assumed_one() -> None:
-    rows = judgement.rows(OUTPUT, PUBLISHED.summary, TIMES, StageSettings.of())
+    rows = judgement.rows(OUTPUT, {"images_per_second": 400.0}, TIMES, StageSettings.of())
     assert judgement.table(rows).splitlines() == [
         "| | measured | assumed |",
         "|---|---|---|",
@@ -109,6 +123,6 @@ def test_each_measured_value_is_beside_the_assumed_one() -> None:
 
 def test_an_unknown_price_is_no_number() -> None:
     output = OUTPUT | {"cluster": {**OUTPUT["cluster"], "usd": None}}
-    assert judgement.table(judgement.rows(output, PUBLISHED.summary, TIMES, StageSettings.of())).endswith(
+    assert judgement.table(judgement.rows(output, {"images_per_second": 400.0}, TIMES, StageSettings.of())).endswith(
         "| cost | unknown | 0.13 USD |"
     )
