@@ -8,12 +8,13 @@ calls it if the run's cluster does not end. It may be called any number of times
 import json
 import os
 import time
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -24,11 +25,9 @@ _LOOKS_FOR_CLUSTER, _SECONDS_BETWEEN_LOOKS = 3, 60  # EMR may not list a new clu
 _POLL_SECONDS = 5
 _UNLISTED_SECONDS = 60
 _RESERVE_SECONDS = 120  # enough for the last calls with all their retries, and for the answer
-_ANSWER_ATTEMPTS = 3
+_HTTP = urllib3.PoolManager(timeout=10, retries=urllib3.Retry(3, backoff_factor=1, status_forcelist=range(400, 600)))
 _MAX_REASON = 1000  # CloudFormation accepts answers of up to 4 KiB
 _CLUSTERS_PER_CALL = 10
-_ENDED_ALREADY = ("ExecutionDoesNotExist", "ValidationException")
-_DENIED = ("AccessDeniedException", "UnauthorizedOperation")
 
 
 class UnfinishedError(Exception):
@@ -42,11 +41,11 @@ class ClusterOutlivedItsRunError(Exception):
 def handler(event: Json, context: Any) -> None:
     """Handle the event of one of the triggers (see `cdk_app.cleanup`)."""
     if "RequestType" in event:
-        _handle_request_of_cloudformation(event, context.get_remaining_time_in_millis)
+        _answer(event, _end_everything(context) if event["RequestType"] == "Delete" else "")
     elif "run" in event:
-        CleanUp(context.get_remaining_time_in_millis).after_run(event["run"], alarm=event["alarm"])
+        CleanUp(context).after_run(event["run"], alarm=event["alarm"])
     else:
-        CleanUp(context.get_remaining_time_in_millis).every_hour()
+        CleanUp(context).every_hour()
 
 
 class CleanUp:
@@ -59,12 +58,12 @@ class CleanUp:
 
     Parameters
     ----------
-    remaining_milliseconds
-        Returns how long the function may still run.
+    context
+        The context of the function, which knows how long it may still run.
     """
 
-    def __init__(self, remaining_milliseconds: Callable[[], float]) -> None:
-        self._remaining_milliseconds = remaining_milliseconds
+    def __init__(self, context: Any) -> None:
+        self._context = context
         self._stack, self._state_machine = os.environ["STACK"], os.environ["STATE_MACHINE"]
         self._longest_run = timedelta(seconds=int(os.environ["LONGEST_RUN_SECONDS"]))
         self._vpc, self._own = os.environ["VPC"], os.environ["OWN"].split(",")
@@ -83,8 +82,7 @@ class CleanUp:
         for look in range(_LOOKS_FOR_CLUSTER):
             if look:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-            clusters = self._ours(decisions.clusters_of_run(self._clusters(), self._stack, run))
-            if clusters:
+            if clusters := self._ours(decisions.clusters_of_run(self._clusters(), self._stack, run)):
                 break
         self._terminate(clusters)
         if alarm:
@@ -128,7 +126,7 @@ class CleanUp:
             empty = 0 if left else empty + 1
             if empty == empty_looks:
                 return
-            if left and self._remaining_milliseconds() < _RESERVE_SECONDS * 1000:
+            if left and self._context.get_remaining_time_in_millis() < _RESERVE_SECONDS * 1000:
                 raise UnfinishedError(
                     f"Not ended in time: {', '.join(left)}; wait until they have ended, and destroy the stack again."
                 )
@@ -152,28 +150,22 @@ class CleanUp:
         ]
 
     def _running_executions(self) -> list[Json]:
-        pages = self._states.get_paginator("list_executions").paginate(
-            stateMachineArn=self._state_machine, statusFilter="RUNNING"
-        )
+        machine = {"stateMachineArn": self._state_machine, "statusFilter": "RUNNING"}
         try:
-            return [execution for page in pages for execution in page["executions"]]
+            return _listed(self._states, "list_executions", "executions", **machine)
         except self._states.exceptions.StateMachineDoesNotExist:
             return []
 
     def _stop(self, executions: Iterable[Json]) -> None:
+        why = {"error": "StackDeleted", "cause": "The stack is being deleted."}
+        has_ended = (self._states.exceptions.ExecutionDoesNotExist, self._states.exceptions.ValidationException)
         for execution in executions:
-            try:
-                self._states.stop_execution(
-                    executionArn=execution["executionArn"], error="StackDeleted", cause="The stack is being deleted."
-                )
-            except ClientError as error:
-                if _code(error) not in _ENDED_ALREADY:
-                    raise
+            with suppress(*has_ended):
+                self._states.stop_execution(executionArn=execution["executionArn"], **why)
 
-    def _clusters(self) -> Iterator[Json]:
-        """Yield all clusters of the region that have not ended."""
-        for page in self._emr.get_paginator("list_clusters").paginate(ClusterStates=decisions.ACTIVE):
-            yield from page["Clusters"]
+    def _clusters(self) -> list[Json]:
+        """Return all clusters of the region that have not ended."""
+        return _listed(self._emr, "list_clusters", "Clusters", ClusterStates=decisions.ACTIVE)
 
     def _ours(self, clusters: Iterable[Json]) -> list[Json]:
         """Return the clusters that have the tag of the stack. The role may describe no others."""
@@ -183,10 +175,10 @@ class CleanUp:
         try:
             tags = self._emr.describe_cluster(ClusterId=cluster)["Cluster"].get("Tags", [])
         except ClientError as error:
-            if _code(error) in _DENIED:
-                print(f"The cluster {cluster} belongs to somebody else: {error}")
-                return False
-            raise
+            if _code(error) != "AccessDeniedException":
+                raise
+            print(f"The cluster {cluster} belongs to somebody else: {error}")
+            return False
         return {"Key": "stack", "Value": self._stack} in tags
 
     def _terminate(self, clusters: Iterable[Json]) -> None:
@@ -195,43 +187,25 @@ class CleanUp:
             self._emr.terminate_job_flows(JobFlowIds=ids[start : start + _CLUSTERS_PER_CALL])
 
     def _foreign_endpoints(self) -> list[Json]:
-        filters = [{"Name": "vpc-id", "Values": [self._vpc]}]
-        pages = self._ec2.get_paginator("describe_vpc_endpoints").paginate(Filters=filters)
-        endpoints = [endpoint for page in pages for endpoint in page["VpcEndpoints"]]
+        endpoints = _listed(self._ec2, "describe_vpc_endpoints", "VpcEndpoints")
         return decisions.foreign_endpoints(endpoints, self._vpc, self._own)
 
     def _delete_endpoints(self, endpoints: list[Json]) -> list[str]:
         """Delete endpoints, and return those that existed."""
-        for endpoint in endpoints:
+        names = [f"endpoint {endpoint['VpcEndpointId']}" for endpoint in endpoints]
+        for name, endpoint in zip(names, endpoints, strict=True):
             if endpoint["State"].lower() != "deleting":
-                self._delete_endpoint(endpoint["VpcEndpointId"])
-        return [f"endpoint {endpoint['VpcEndpointId']}" for endpoint in endpoints]
-
-    def _delete_endpoint(self, endpoint: str) -> None:
-        try:
-            refused = self._ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint]).get("Unsuccessful", [])
-        except ClientError as error:
-            if _code(error) not in _DENIED:
-                raise
-            refused = [{"Error": error.response["Error"]}]
-        if refused:
-            raise _not_deleted(f"endpoint {endpoint}", refused[0]["Error"]["Message"])
+                _delete(name, self._ec2.delete_vpc_endpoints, VpcEndpointIds=[endpoint["VpcEndpointId"]])
+        return names
 
     def _delete_groups(self) -> list[str]:
         """Delete the security groups that the stack did not create, and return those that existed."""
-        filters = [{"Name": "vpc-id", "Values": [self._vpc]}]
-        pages = self._ec2.get_paginator("describe_security_groups").paginate(Filters=filters)
-        groups = [group for page in pages for group in page["SecurityGroups"]]
+        groups = _listed(self._ec2, "describe_security_groups", "SecurityGroups")
         foreign = [group["GroupId"] for group in decisions.foreign_groups(groups, self._vpc, self._own)]
-        for group in foreign:
-            try:
-                self._ec2.delete_security_group(GroupId=group)
-            except ClientError as error:
-                if _code(error) in _DENIED:
-                    raise _not_deleted(f"security group {group}", error.response["Error"]["Message"]) from error
-                if _code(error) != "DependencyViolation":  # the network interfaces of its endpoint still exist
-                    raise
-        return [f"security group {group}" for group in foreign]
+        names = [f"security group {group}" for group in foreign]
+        for name, group in zip(names, foreign, strict=True):
+            _delete(name, self._ec2.delete_security_group, GroupId=group)
+        return names
 
 
 def client(service: str) -> Any:
@@ -250,25 +224,32 @@ def _raise_alarm(clusters: Iterable[Json]) -> None:
         raise ClusterOutlivedItsRunError(f"Terminated {ids}, which no run used any more.")
 
 
-def _not_deleted(what: str, message: str) -> UnfinishedError:
-    return UnfinishedError(
-        f"EC2 did not delete the {what}; delete it in the VPC console, and destroy the stack again. ({message})"
-    )
+def _listed(client: Any, operation: str, key: str, **which: Any) -> list[Json]:
+    return [item for page in client.get_paginator(operation).paginate(**which) for item in page[key]]
 
 
-def _handle_request_of_cloudformation(event: Json, remaining_milliseconds: Callable[[], float]) -> None:
-    """End everything before a deletion, and answer whatever happens. Without an answer, CloudFormation waits."""
-    reason = ""
+def _delete(what: str, call: Callable[..., Json], **which: Any) -> None:
+    """Delete something in the network, unless it is still in use. Raise UnfinishedError if EC2 refuses."""
     try:
-        if event["RequestType"] == "Delete":
-            CleanUp(remaining_milliseconds).end_everything()
-    except UnfinishedError as error:
-        reason = str(error)
-    except Exception as error:
-        reason = (
-            f"The clean-up failed; remove the cause, and destroy the stack again. ({type(error).__name__}: {error})"
+        refused = call(**which).get("Unsuccessful", [])
+        problem = refused[0]["Error"]["Message"] if refused else ""
+    except ClientError as error:
+        problem = "" if _code(error) == "DependencyViolation" else str(error)
+    if problem:
+        raise UnfinishedError(
+            f"EC2 did not delete the {what}; delete it in the VPC console, and destroy the stack again. ({problem})"
         )
-    _answer(event, reason)
+
+
+def _end_everything(context: Any) -> str:
+    """End everything, and return what is wrong. Nothing else may happen, or CloudFormation would get no answer."""
+    try:
+        CleanUp(context).end_everything()
+    except UnfinishedError as error:
+        return str(error)
+    except Exception as error:
+        return f"The clean-up failed; remove the cause, and destroy the stack again. ({type(error).__name__}: {error})"
+    return ""
 
 
 def _answer(event: Json, reason: str) -> None:
@@ -281,17 +262,5 @@ def _answer(event: Json, reason: str) -> None:
         **{key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")},
     }
     print(json.dumps(answer))
-    request = urllib.request.Request(  # noqa: S310 - the URL is CloudFormation's
-        event["ResponseURL"],
-        json.dumps(answer).encode(),
-        {"Content-Type": ""},  # the signature of the URL is for a request without a type
-        method="PUT",
-    )
-    for attempt in range(1, _ANSWER_ATTEMPTS + 1):
-        try:
-            with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - likewise
-                return
-        except OSError:
-            if attempt == _ANSWER_ATTEMPTS:
-                raise
-            time.sleep(attempt)
+    # The signature of the URL is for a request without a type.
+    _HTTP.request("PUT", event["ResponseURL"], body=json.dumps(answer), headers={"Content-Type": ""})

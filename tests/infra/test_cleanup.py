@@ -1,26 +1,23 @@
 """The clean-up: who calls it, and what its function does for each of them."""
 
-import contextlib
 import json
 import re
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from botocore.stub import Stubber
 
 from cdk_app.cleanup_function import index
 from cdk_app.cleanup_function.decisions import EMR_ENDPOINT, GUARDDUTY_ENDPOINT
 from cdk_app.stage_settings import StageSettings
 from tests.infra.conftest import Synthesise
+from tests.infra.recorded_aws import Answer, Aws, Json, refusal
 from tests.infra.template import Synthesised
 
 STACK, MACHINE, VPC = "fruits-dev", "arn:aws:states:eu-west-3:000000000000:stateMachine:fruits-dev", "vpc-1"
-NAME = f"{STACK}-run-1"
 ENVIRONMENT = {
     "STACK": STACK,
     "STATE_MACHINE": MACHINE,
@@ -28,13 +25,6 @@ ENVIRONMENT = {
     "VPC": VPC,
     "OWN": "vpce-own,sg-own",
 }
-ARN = "arn:aws:states:eu-west-3:000000000000:execution:fruits-dev:run-1"
-RUN = {"executionArn": ARN, "stateMachineArn": MACHINE, "name": "run-1", "status": "RUNNING", "startDate": 0}
-STOP = {"executionArn": ARN, "error": "StackDeleted", "cause": "The stack is being deleted."}
-STOPPED: tuple[Any, ...] = ("stepfunctions", "stop_execution", STOP, {"stopDate": 0})
-TERMINATED: tuple[Any, ...] = ("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{NAME}"]}, {})
-NO_EXECUTION: dict[str, Any] = {"executions": []}
-NO_ENDPOINT: dict[str, Any] = {"VpcEndpoints": []}
 EVENT = {
     "RequestType": "Delete",
     "ResponseURL": "https://cloudformation.example/answer",
@@ -47,6 +37,8 @@ EVENT = {
 AFTER_BAD_END = {"run": "run-1", "alarm": False}
 CLUSTER_STAYS = {"run": "run-1", "alarm": True}
 EVERY_HOUR: dict[str, Any] = {}
+LONGEST_HOURS = 7
+NEVER = 1e9
 
 
 def references(value: Any) -> Iterator[str]:
@@ -88,16 +80,6 @@ def test_it_is_called_before_everything_else_is_deleted(synthesise: Synthesise, 
     assert not [name for name in resources if name != resource and resource in references(resources[name])]
 
 
-def test_its_function_may_still_log_and_act_when_it_is_called(dev: Synthesised) -> None:
-    resources = dev.template["Resources"]
-    (function,) = [name for name in resources if name.startswith("CleanUpFunction")]
-    assert {name[:-8] for name in needs(resources, function)} >= {
-        "CleanUpRole",
-        "CleanUpRoleDefaultPolicy",
-        "CleanUpLog",
-    }
-
-
 def test_cloudformation_waits_a_little_longer_than_the_function_can_run(dev: Synthesised) -> None:
     function, resource = dev.one("AWS::Lambda::Function", "CleanUp"), dev.one("Custom::CleanUp", "CleanUp")
     assert (function["Timeout"], resource["ServiceTimeout"]) == (900, "960")
@@ -132,25 +114,51 @@ def test_it_is_called_after_every_bad_end_and_every_hour(dev: Synthesised) -> No
     assert [target["Input"] for target in hourly["Targets"]] == ["{}"]
 
 
-def test_aws_tries_again_when_a_call_of_the_function_fails(dev: Synthesised) -> None:
-    """These are AWS's defaults: 24 hours for the delivery of an event, and two more calls after a failed one."""
-    assert not dev.of("AWS::Lambda::EventInvokeConfig")
-    for rule in dev.of("AWS::Events::Rule").values():
-        assert not [target for target in rule["Targets"] if "RetryPolicy" in target]
-
-
-class Aws:
-    """Stubbed clients, the time that goes by in pauses, and the answers to CloudFormation."""
+class Account:
+    """An account in which executions, clusters, endpoints and groups exist. Time passes only while somebody waits."""
 
     def __init__(self) -> None:
-        names = ("stepfunctions", "emr", "ec2")
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-3"}
-        self.clients = {name: boto3.client(name, **keys) for name in names}
-        self.stubs = {name: Stubber(client) for name, client in self.clients.items()}
         self.now = 0.0
-        self.answers: list[dict[str, Any]] = []
-        for stub in self.stubs.values():
-            stub.activate()
+        self.answers: list[Json] = []
+        self.executions: list[str] = []
+        self.clusters: list[Json] = []
+        self.endpoints: list[Json] = []
+        self.groups: list[Json] = []
+        self.ending_seconds = 8.0
+        self._stacks: dict[str, str] = {}
+        self._listed: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
+        self.aws = Aws(
+            {
+                "ListExecutions": lambda _: {"executions": [execution(name) for name in self.executions]},
+                "StopExecution": self._stop_execution,
+                "ListClusters": lambda _: {"Clusters": self._existing(self.clusters, "Id")},
+                "DescribeCluster": lambda given: {"Cluster": {"Tags": tags(stack=self._stacks[given["ClusterId"]])}},
+                "TerminateJobFlows": self._terminate,
+                "DescribeVpcEndpoints": lambda _: {"VpcEndpoints": self._existing(self.endpoints, "VpcEndpointId")},
+                "DeleteVpcEndpoints": self._delete_endpoints,
+                "DescribeSecurityGroups": lambda _: {"SecurityGroups": self.groups},
+                "DeleteSecurityGroup": self._delete_group,
+            }
+        )
+
+    def add_cluster(
+        self, name: str, state: str = "RUNNING", *, stack: str = STACK, listed: float = 0, hours: float = 1
+    ) -> None:
+        """Add a cluster. EMR lists it after some seconds. It is some hours old."""
+        created = datetime.now(UTC) - timedelta(hours=hours)
+        status = {"State": state, "Timeline": {"CreationDateTime": created}}
+        self.clusters.append({"Id": f"j-{name}", "Name": name, "Status": status})
+        self._stacks[f"j-{name}"], self._listed[f"j-{name}"] = stack, listed
+        if state == "TERMINATING":
+            self._gone[f"j-{name}"] = self.ending_seconds
+
+    def fail(self, operation: str, code: str, message: str = "No.") -> None:
+        self.aws.answers[operation] = refusal(code, message)
+
+    def asked(self, operation: str) -> list[Any]:
+        """Return the parameter of each call of an operation, which has one."""
+        return [next(iter(given.values())) for given in self.aws.asked(operation)]
 
     def get_remaining_time_in_millis(self) -> float:
         """Be the context of the function, which has 15 minutes."""
@@ -159,355 +167,258 @@ class Aws:
     def pause(self, seconds: float) -> None:
         self.now += seconds
 
-    def clusters(self, *clusters: tuple[str, str]) -> None:
-        """Expect one look at clusters, which are pairs of a name and a state."""
-        self.expect("emr", "list_clusters", None, listed(*clusters))
-        for name, _ in clusters:
-            self.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
-
-    def runs(self, executions: Sequence[Any], clusters: Sequence[Any], *, also: Sequence[Any] = ()) -> None:
-        """Expect one look at executions and clusters, and the calls `also`."""
-        self.clusters(*clusters)
-        self.expect("stepfunctions", "list_executions", None, {"executions": executions})
-        for service, method, given, answer in also:
-            self.expect(service, method, given, answer)
-
-    def expect(self, service: str, method: str, given: Any, answer: Any) -> None:
-        self.stubs[service].add_response(method, answer, given)
-
-    def fail(self, service: str, method: str, code: str) -> None:
-        self.stubs[service].add_client_error(method, code, "No.")
-
-    def idle(self, looks: int = 2) -> None:
-        """Expect looks that find neither executions nor clusters."""
-        for _ in range(looks):
-            self.runs([], [])
-
-    def deleted(self) -> bool:
-        """Expect one look at a network that is empty, and return whether the deletion succeeds."""
-        self.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
-        self.expect("ec2", "describe_security_groups", None, {"SecurityGroups": []})
-        return self.delete() == ""
-
-    def call(self, event: dict[str, Any]) -> None:
-        """Call the function, and check that it made all expected calls."""
-        try:
-            index.handler(event, self)
-        finally:
-            for stub in self.stubs.values():
-                stub.assert_no_pending_responses()
+    def put(self, method: str, url: str, *, body: str, headers: Json) -> None:
+        """Be CloudFormation, which gets the answer."""
+        assert (method, url, headers) == ("PUT", EVENT["ResponseURL"], {"Content-Type": ""})
+        self.answers.append(json.loads(body))
 
     def delete(self) -> str:
         """Be CloudFormation before a deletion, and return the reason of a failure."""
-        self.call(EVENT)
+        index.handler(EVENT, self)
         (answer,) = self.answers
         assert answer["Status"] == ("FAILED" if answer["Reason"] else "SUCCESS")
         return str(answer["Reason"])
 
+    def _existing(self, things: list[Json], key: str) -> list[Json]:
+        return [one for one in things if self._listed.get(one[key], 0) <= self.now < self._gone.get(one[key], NEVER)]
 
-def listed(*clusters: tuple[str, str], hours: float = 1, **more: str) -> dict[str, Any]:
-    """Return a page of clusters: their names and states. They are so many hours old."""
-    timeline = {"CreationDateTime": datetime.now(UTC) - timedelta(hours=hours)}
-    return {
-        "Clusters": [
-            {"Id": f"j-{name}", "Name": name, "Status": {"State": state, "Timeline": timeline}}
-            for name, state in clusters
-        ]
-    } | more
+    def _stop_execution(self, given: Json) -> Json:
+        self.executions.remove(given["executionArn"].rpartition(":")[2])
+        return {"stopDate": 0}
 
+    def _terminate(self, given: Json) -> Json:
+        for one in self.clusters:
+            if one["Id"] in given["JobFlowIds"]:
+                one["Status"]["State"] = "TERMINATING"
+                self._gone[one["Id"]] = self.now + self.ending_seconds
+        return {}
 
-def described(stack: str) -> dict[str, Any]:
-    return {"Cluster": {"Tags": [{"Key": "project", "Value": "fruits"}, {"Key": "stack", "Value": stack}]}}
+    def _delete_endpoints(self, given: Json) -> Json:
+        for one in self.endpoints:
+            if one["VpcEndpointId"] in given["VpcEndpointIds"]:
+                one["State"] = "deleting"
+                self._gone[one["VpcEndpointId"]] = self.now + 8
+        return {"Unsuccessful": []}
 
-
-def endpoint(name: str = "vpce-1", state: str = "available", **other: Any) -> dict[str, Any]:
-    tags = [{"Key": key, "Value": value} for key, value in other.pop("tags", EMR_ENDPOINT).items()]
-    known = {"VpcEndpointId": name, "VpcId": VPC, "VpcEndpointType": "Interface", "State": state, "Tags": tags}
-    return known | other
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
-    aws = Aws()
-
-    def put(request: Any, timeout: float) -> contextlib.AbstractContextManager[None]:
-        assert timeout <= 10
-        assert request.get_method() == "PUT"
-        assert request.full_url == EVENT["ResponseURL"]
-        aws.answers.append(json.loads(request.data))
-        return contextlib.nullcontext()
-
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(index, "client", aws.clients.__getitem__)
-    monkeypatch.setattr("urllib.request.urlopen", put)
-    monkeypatch.setattr("time.sleep", aws.pause)
-    monkeypatch.setattr("time.monotonic", lambda: aws.now)
-    return aws
+    def _delete_group(self, given: Json) -> Json:
+        if self.asked("DeleteSecurityGroup") == [given["GroupId"]]:  # the first time
+            raise refusal("DependencyViolation", "Network interfaces still exist.")
+        self.groups = [group for group in self.groups if group["GroupId"] != given["GroupId"]]
+        return {}
 
 
-@pytest.mark.parametrize("request_type", ["Create", "Update"])
-def test_creation_and_update_do_nothing(aws: Aws, request_type: str) -> None:
-    event = EVENT | {"RequestType": request_type}
-    if request_type == "Create":
-        del event["PhysicalResourceId"]
-    index.handler(event, aws)
-    assert aws.answers == [
-        {
-            "Status": "SUCCESS",
-            "Reason": "",
-            "PhysicalResourceId": "BeforeDeletion",
-            **{key: EVENT[key] for key in ("StackId", "RequestId", "LogicalResourceId")},
-        }
-    ]
+def tags(**values: str) -> list[Json]:
+    return [{"Key": key, "Value": value} for key, value in values.items()]
 
 
-def test_of_an_idle_stack_it_looks_twice(aws: Aws) -> None:
-    aws.idle()
-    assert aws.deleted()
-    assert aws.now == 5
+def execution(name: str) -> Json:
+    arn = f"{MACHINE.replace('stateMachine', 'execution')}:{name}"
+    return {"executionArn": arn, "stateMachineArn": MACHINE, "name": name, "status": "RUNNING", "startDate": 0}
 
 
-def test_a_deletion_does_not_fail_if_somebody_deleted_the_state_machine(aws: Aws) -> None:
-    for _ in range(2):
-        aws.clusters()
-        aws.fail("stepfunctions", "list_executions", "StateMachineDoesNotExist")
-    assert aws.deleted()
+def endpoint(name: str, given: dict[str, str] | None = None, **other: str) -> Json:
+    known = {"VpcEndpointId": name, "VpcId": VPC, "VpcEndpointType": "Interface", "State": "available"}
+    return known | {"Tags": tags(**(EMR_ENDPOINT if given is None else given))} | other
 
 
-def test_a_run_is_stopped_and_its_cluster_terminated(aws: Aws) -> None:
-    aws.runs([RUN], [(NAME, "RUNNING")], also=[STOPPED, TERMINATED])
-    aws.runs([], [(NAME, "TERMINATING")])
-    aws.idle()
-    assert aws.deleted()
-    assert aws.now == 15
-
-
-def test_a_cluster_that_emr_lists_late_is_terminated(aws: Aws) -> None:
-    aws.runs([RUN], [], also=[STOPPED])
-    aws.idle(looks=4)
-    aws.runs([], [(NAME, "STARTING")], also=[TERMINATED])
-    aws.idle()
-    assert aws.deleted()
-
-
-def test_an_execution_that_created_no_cluster_is_given_a_minute(aws: Aws) -> None:
-    aws.runs([RUN], [], also=[STOPPED])
-    aws.idle(looks=13)
-    assert aws.deleted()
-    assert aws.now == 65
-
-
-def test_an_execution_that_starts_after_the_first_look_is_stopped(aws: Aws) -> None:
-    aws.idle(looks=1)
-    aws.runs([RUN], [(NAME, "STARTING")], also=[STOPPED, TERMINATED])
-    aws.idle()
-    assert aws.deleted()
-
-
-def test_an_execution_that_ended_by_itself_is_no_error(aws: Aws) -> None:
-    aws.runs([RUN], [(NAME, "TERMINATING")])
-    aws.fail("stepfunctions", "stop_execution", "ExecutionDoesNotExist")
-    aws.idle()
-    assert aws.deleted()
-
-
-def test_clusters_of_other_stacks_live_on(aws: Aws) -> None:
-    for _ in range(2):
-        aws.expect("emr", "list_clusters", None, listed(("fruits-prod-run", "RUNNING"), Marker="next"))
-        aws.expect("emr", "list_clusters", None, listed(("fruits-dev-a", "RUNNING"), ("fruits-dev-b", "RUNNING")))
-        aws.expect("emr", "describe_cluster", {"ClusterId": "j-fruits-dev-a"}, described("fruits-dev-a"))
-        aws.fail("emr", "describe_cluster", "AccessDeniedException")
-        aws.expect("stepfunctions", "list_executions", None, NO_EXECUTION)
-    assert aws.deleted()
-
-
-def test_all_pages_are_read_and_ten_clusters_terminated_per_call(aws: Aws) -> None:
-    names = [f"{STACK}-{number}" for number in range(12)]
-    aws.expect("emr", "list_clusters", None, listed(*((name, "WAITING") for name in names[:6]), Marker="next"))
-    aws.expect("emr", "list_clusters", None, listed(*((name, "WAITING") for name in names[6:])))
-    for name in names:
-        aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
-    aws.expect("stepfunctions", "list_executions", None, {"executions": [], "nextToken": "next"})
-    aws.expect("stepfunctions", "list_executions", None, NO_EXECUTION)
-    aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}" for name in names[:10]]}, {})
-    aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{name}" for name in names[10:]]}, {})
-    aws.idle()
-    assert aws.deleted()
-
-
-def test_everything_that_others_created_in_this_network_is_deleted(aws: Aws) -> None:
-    aws.idle()
-    others = [
-        endpoint("vpce-own"),
-        endpoint("vpce-4", VpcId="vpc-2"),
-        endpoint("vpce-5", VpcEndpointType="Gateway"),
-        endpoint("vpce-7", "deleted"),
-    ]
-    foreign = [endpoint(), endpoint("vpce-2", tags=GUARDDUTY_ENDPOINT), endpoint("vpce-6", "deleting")]
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [*foreign, *others]})
-    for name in ("vpce-1", "vpce-2"):
-        aws.expect("ec2", "delete_vpc_endpoints", {"VpcEndpointIds": [name]}, {"Unsuccessful": []})
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint(state="deleting"), *others]})
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": others})
-    found = [group("sg-own"), group("sg-2", VpcId="vpc-2"), group("sg-3", GroupName="default")]
-    aws.expect("ec2", "describe_security_groups", None, {"SecurityGroups": [group(), *found]})
-    aws.fail("ec2", "delete_security_group", "DependencyViolation")
-    aws.expect("ec2", "describe_security_groups", None, {"SecurityGroups": [group(), *found]})
-    aws.expect("ec2", "delete_security_group", {"GroupId": "sg-1"}, {})
-    aws.expect("ec2", "describe_security_groups", None, {"SecurityGroups": found})
-    assert aws.delete() == ""
-
-
-def group(name: str = "sg-1", **other: Any) -> dict[str, Any]:
+def group(name: str, **other: str) -> Json:
     return {"GroupId": name, "VpcId": VPC, "GroupName": "GuardDutyManagedSecurityGroup"} | other
 
 
-def test_what_cannot_be_deleted_is_named(aws: Aws) -> None:
-    aws.idle()
-    refused = {"ResourceId": "vpce-1", "Error": {"Code": "OperationNotPermitted", "Message": "Managed by EMR."}}
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint()]})
-    aws.expect("ec2", "delete_vpc_endpoints", None, {"Unsuccessful": [refused]})
-    assert aws.delete() == (
-        "EC2 did not delete the endpoint vpce-1; delete it in the VPC console, and destroy the stack again. "
-        "(Managed by EMR.)"
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    account = Account()
+    account.aws.answer_in(monkeypatch)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(index, "client", lambda service: boto3.client(service, region_name="eu-west-3"))
+    monkeypatch.setattr(index._HTTP, "request", account.put)
+    monkeypatch.setattr("time.sleep", account.pause)
+    monkeypatch.setattr("time.monotonic", lambda: account.now)
+    return account
+
+
+@pytest.mark.parametrize("request_type", ["Create", "Update"])
+def test_creation_and_update_do_nothing(account: Account, request_type: str) -> None:
+    event = EVENT | {"RequestType": request_type}
+    if request_type == "Create":
+        del event["PhysicalResourceId"]
+    index.handler(event, account)
+    known = {key: EVENT[key] for key in ("StackId", "RequestId", "LogicalResourceId")}
+    assert account.answers == [{"Status": "SUCCESS", "Reason": "", "PhysicalResourceId": "BeforeDeletion", **known}]
+    assert account.aws.calls == []
+
+
+def test_a_run_is_stopped_and_its_cluster_ended_before_the_answer(account: Account) -> None:
+    account.executions = ["run-1"]
+    account.add_cluster(f"{STACK}-run-1")
+    assert account.delete() == ""
+    assert account.executions == []
+    assert account.asked("TerminateJobFlows") == [[f"j-{STACK}-run-1"]]
+    assert account.now == 15  # the cluster was seen to end at 10
+
+
+def test_a_cluster_that_emr_lists_late_is_ended(account: Account) -> None:
+    account.executions = ["run-1"]
+    account.add_cluster(f"{STACK}-run-1", listed=50)
+    assert account.delete() == ""
+    assert account.asked("TerminateJobFlows") == [[f"j-{STACK}-run-1"]]
+
+
+def test_an_execution_that_created_no_cluster_is_given_a_minute(account: Account) -> None:
+    account.executions = ["run-1"]
+    assert account.delete() == ""
+    assert account.now == 65
+
+
+def test_what_appears_after_the_first_look_is_ended(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause = account.pause
+
+    def start_one(seconds: float) -> None:
+        pause(seconds)
+        monkeypatch.setattr("time.sleep", pause)
+        account.executions = ["run-1"]
+        account.add_cluster(f"{STACK}-run-1", "STARTING")
+
+    monkeypatch.setattr("time.sleep", start_one)
+    assert account.delete() == ""
+    assert account.executions == []
+    assert account.asked("TerminateJobFlows") == [[f"j-{STACK}-run-1"]]
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [("ListExecutions", "StateMachineDoesNotExist"), ("StopExecution", "ExecutionDoesNotExist")],
+)
+def test_what_somebody_has_already_ended_is_no_error(account: Account, operation: str, code: str) -> None:
+    def ended(_: Json) -> Json:
+        account.executions = []
+        raise refusal(code)
+
+    account.executions = ["run-1"]
+    account.aws.answers[operation] = ended
+    account.add_cluster(f"{STACK}-run-1", "TERMINATING")
+    assert account.delete() == ""
+    assert account.asked("TerminateJobFlows") == []
+
+
+def test_clusters_of_other_stacks_live_on(account: Account) -> None:
+    account.add_cluster("fruits-prod-run")
+    account.add_cluster("fruits-dev-a", stack="fruits-dev-a")
+    assert account.delete() == ""
+    account.fail("DescribeCluster", "AccessDeniedException")  # the role may not describe them
+    index.handler(EVENT, account)
+    assert [answer["Reason"] for answer in account.answers] == ["", ""]
+    assert account.asked("TerminateJobFlows") == []
+
+
+def test_ten_clusters_are_terminated_per_call(account: Account) -> None:
+    for number in range(12):
+        account.add_cluster(f"{STACK}-{number}", "WAITING")
+    assert account.delete() == ""
+    assert [len(clusters) for clusters in account.asked("TerminateJobFlows")] == [10, 2]
+
+
+def test_everything_that_others_created_in_this_network_is_deleted(account: Account) -> None:
+    account.endpoints = [
+        *(endpoint("vpce-1"), endpoint("vpce-2", GUARDDUTY_ENDPOINT), endpoint("vpce-own")),
+        *(endpoint("vpce-3", VpcId="vpc-2"), endpoint("vpce-4", VpcEndpointType="Gateway")),
+        endpoint("vpce-5", State="deleted"),
+    ]
+    account.groups = [group("sg-1"), group("sg-own"), group("sg-2", VpcId="vpc-2"), group("sg-3", GroupName="default")]
+    assert account.delete() == ""
+    assert account.asked("DeleteVpcEndpoints") == [["vpce-1"], ["vpce-2"]]
+    assert account.asked("DeleteSecurityGroup") == ["sg-1", "sg-1"]  # EC2 refuses it as long as an endpoint uses it
+    assert [one["GroupId"] for one in account.groups] == ["sg-own", "sg-2", "sg-3"]
+
+
+REFUSED = {"ResourceId": "vpce-1", "Error": {"Code": "OperationNotPermitted", "Message": "Managed by EMR."}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "what", "why"),
+    [
+        ("DeleteVpcEndpoints", {"Unsuccessful": [REFUSED]}, "endpoint vpce-1", "Managed by EMR."),
+        ("DeleteVpcEndpoints", refusal("UnauthorizedOperation"), "endpoint vpce-1", "An error occurred ("),
+        ("DeleteSecurityGroup", refusal("UnauthorizedOperation"), "security group sg-1", "An error occurred ("),
+    ],
+)
+def test_what_cannot_be_deleted_is_named(account: Account, operation: str, answer: Answer, what: str, why: str) -> None:
+    account.endpoints, account.groups = [endpoint("vpce-1", {})], [group("sg-1")]
+    account.aws.answers[operation] = answer
+    assert account.delete().startswith(
+        f"EC2 did not delete the {what}; delete it in the VPC console, and destroy the stack again. ({why}"
     )
 
 
-def test_an_endpoint_of_somebody_else_is_named_because_the_role_may_not_delete_it(aws: Aws) -> None:
-    aws.idle()
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint(tags={})]})
-    aws.fail("ec2", "delete_vpc_endpoints", "UnauthorizedOperation")
-    assert aws.delete().startswith("EC2 did not delete the endpoint vpce-1; delete it in the VPC console, and ")
-
-
-def test_a_security_group_that_a_policy_protects_is_named(aws: Aws) -> None:
-    aws.idle()
-    aws.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
-    aws.expect("ec2", "describe_security_groups", None, {"SecurityGroups": [group()]})
-    aws.fail("ec2", "delete_security_group", "UnauthorizedOperation")
-    assert aws.delete().startswith("EC2 did not delete the security group sg-1; ")
-
-
-def test_it_gives_up_before_lambda_ends_it_and_says_what_is_left(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = listed((NAME, "TERMINATING"))
-    answers: dict[str, Callable[[], Any]] = {"list_clusters": lambda: left, "list_executions": lambda: NO_EXECUTION}
-
-    class Pages:
-        def __init__(self, name: str) -> None:
-            self._name = name
-
-        def paginate(self, **_: Any) -> Iterator[Any]:
-            yield answers[self._name]()
-
-    for client in aws.clients.values():
-        monkeypatch.setattr(client, "get_paginator", Pages)
-    monkeypatch.setattr(index.CleanUp, "_is_ours", lambda *_: True)
-    assert aws.delete() == (
+def test_it_gives_up_before_lambda_ends_it_and_says_what_is_left(account: Account) -> None:
+    account.ending_seconds = NEVER
+    account.add_cluster(f"{STACK}-run-1")
+    assert account.delete() == (
         "Not ended in time: cluster j-fruits-dev-run-1; wait until they have ended, and destroy the stack again."
     )
-    assert 770 < aws.now < 790
+    assert 770 < account.now < 790
 
 
-@pytest.mark.parametrize("stack", [STACK, None], ids=["denied", "broken configuration"])
-def test_every_error_is_answered(aws: Aws, monkeypatch: pytest.MonkeyPatch, stack: str | None) -> None:
-    aws.fail("emr", "list_clusters", "AccessDeniedException")
-    if stack is None:
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_every_error_is_answered(account: Account, monkeypatch: pytest.MonkeyPatch, *, is_configured: bool) -> None:
+    account.fail("ListClusters", "AccessDeniedException")
+    if not is_configured:
         monkeypatch.delenv("STACK")
-    index.handler(EVENT, aws)
-    (answer,) = aws.answers
-    assert answer["Status"] == "FAILED"
-    assert answer["Reason"].startswith("The clean-up failed; remove the cause, and destroy the stack again. (")
+    assert account.delete().startswith("The clean-up failed; remove the cause, and destroy the stack again. (")
 
 
-def test_the_answer_is_sent_again_after_a_network_error(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, failures = urllib.request.urlopen, [OSError("reset"), OSError("reset")]
-
-    def flaky(request: Any, timeout: float) -> Any:
-        if failures:
-            raise failures.pop()
-        return put(request, timeout=timeout)
-
-    monkeypatch.setattr("urllib.request.urlopen", flaky)
-    index.handler(EVENT | {"RequestType": "Update"}, aws)
-    assert [answer["Status"] for answer in aws.answers] == ["SUCCESS"]
+def test_the_cluster_of_a_run_that_ended_badly_is_terminated(account: Account) -> None:
+    for name in ("fruits-dev-run-2", "fruits-devil-run-1", "fruits-dev-run-1"):
+        account.add_cluster(name)
+    index.handler(AFTER_BAD_END, account)
+    assert account.asked("TerminateJobFlows") == [["j-fruits-dev-run-1"]]
+    assert account.now == 0
 
 
-def test_the_cluster_of_a_run_that_ended_badly_is_terminated(aws: Aws) -> None:
-    others = [(f"{STACK}-run-2", "RUNNING"), ("fruits-devil-run-1", "RUNNING")]
-    aws.expect("emr", "list_clusters", None, listed(*others, (NAME, "RUNNING")))
-    aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{NAME}"}, described(STACK))
-    aws.expect(*TERMINATED)
-    aws.call(AFTER_BAD_END)
-    assert aws.now == 0
+def test_a_cluster_that_emr_lists_two_minutes_after_the_bad_end_is_terminated(account: Account) -> None:
+    account.add_cluster(f"{STACK}-run-1", listed=100)
+    index.handler(AFTER_BAD_END, account)
+    assert account.asked("TerminateJobFlows") == [[f"j-{STACK}-run-1"]]
 
 
-def test_a_cluster_that_emr_lists_two_minutes_after_the_bad_end_is_terminated(aws: Aws) -> None:
-    aws.clusters()
-    aws.clusters()
-    aws.clusters((NAME, "STARTING"))
-    aws.expect(*TERMINATED)
-    aws.call(AFTER_BAD_END)
-    assert aws.now == 120
-
-
-def test_a_run_without_a_cluster_raises_no_alarm(aws: Aws) -> None:
-    for _ in range(3):
-        aws.clusters()
-    aws.call(CLUSTER_STAYS)
+def test_a_run_without_a_cluster_raises_no_alarm(account: Account) -> None:
+    index.handler(CLUSTER_STAYS, account)
+    assert len(account.asked("ListClusters")) == 3
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "TERMINATING"])
-def test_a_cluster_that_stays_raises_the_alarm_after_it_is_terminated(aws: Aws, state: str) -> None:
-    aws.clusters((NAME, state))
-    if state == "RUNNING":
-        aws.expect(*TERMINATED)
-    with pytest.raises(index.ClusterOutlivedItsRunError, match=f"Terminated j-{NAME}, which no run used any more."):
-        aws.call(CLUSTER_STAYS)
+def test_a_cluster_that_stays_raises_the_alarm_after_it_is_terminated(account: Account, state: str) -> None:
+    account.add_cluster(f"{STACK}-run-1", state)
+    with pytest.raises(index.ClusterOutlivedItsRunError, match=f"Terminated j-{STACK}-run-1, which no run used"):
+        index.handler(CLUSTER_STAYS, account)
+    assert len(account.asked("TerminateJobFlows")) == (state == "RUNNING")
 
 
 @pytest.mark.parametrize("event", [AFTER_BAD_END, CLUSTER_STAYS], ids=["event", "state machine"])
 def test_a_cluster_that_cannot_be_terminated_fails_the_function_which_lambda_runs_again(
-    aws: Aws, event: dict[str, Any]
+    account: Account, event: Json
 ) -> None:
-    aws.clusters((NAME, "RUNNING"))
-    aws.fail("emr", "terminate_job_flows", "InternalServerException")
+    account.add_cluster(f"{STACK}-run-1")
+    account.fail("TerminateJobFlows", "InternalServerException")
     with pytest.raises(ClientError, match="InternalServerException"):
-        aws.call(event)
+        index.handler(event, account)
 
 
-def test_every_hour_it_ends_clusters_older_than_the_longest_run_and_raises_the_alarm(aws: Aws) -> None:
-    longest = int(ENVIRONMENT["LONGEST_RUN_SECONDS"]) / 3600
-    young, old = [(f"{STACK}-young", "RUNNING")], [(f"{STACK}-old", "RUNNING"), ("fruits-devil-old", "RUNNING")]
-    aws.expect("emr", "list_clusters", None, listed(*young, hours=longest - 0.1, Marker="next"))
-    aws.expect("emr", "list_clusters", None, listed(*old, hours=longest + 0.1))
-    for name in (f"{STACK}-young", f"{STACK}-old"):
-        aws.expect("emr", "describe_cluster", {"ClusterId": f"j-{name}"}, described(STACK))
-    aws.expect("emr", "terminate_job_flows", {"JobFlowIds": [f"j-{STACK}-old"]}, {})
-    aws.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
+def test_every_hour_it_ends_clusters_older_than_the_longest_run_and_raises_the_alarm(account: Account) -> None:
+    account.add_cluster(f"{STACK}-young", hours=LONGEST_HOURS - 0.1)
+    account.add_cluster(f"{STACK}-old", hours=LONGEST_HOURS + 0.1)
+    account.add_cluster("fruits-devil-old", hours=LONGEST_HOURS + 0.1)
     with pytest.raises(index.ClusterOutlivedItsRunError, match=f"Terminated j-{STACK}-old, which"):
-        aws.call(EVERY_HOUR)
+        index.handler(EVERY_HOUR, account)
+    assert account.asked("TerminateJobFlows") == [[f"j-{STACK}-old"]]
 
 
-def test_an_hour_without_anything_to_do_takes_two_requests(aws: Aws) -> None:
-    aws.clusters()
-    aws.expect("ec2", "describe_vpc_endpoints", None, NO_ENDPOINT)
-    aws.call(EVERY_HOUR)
-
-
-def test_every_hour_it_deletes_the_endpoints_of_emr_and_no_others(aws: Aws) -> None:
-    aws.clusters()
-    found = [endpoint(), endpoint("vpce-2", tags=GUARDDUTY_ENDPOINT), endpoint("vpce-own")]
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": found})
-    aws.expect("stepfunctions", "list_executions", None, NO_EXECUTION)
-    aws.expect("ec2", "delete_vpc_endpoints", {"VpcEndpointIds": ["vpce-1"]}, {"Unsuccessful": []})
-    aws.call(EVERY_HOUR)
-
-
-@pytest.mark.parametrize("needed_by", ["execution", "cluster"])
-def test_endpoints_that_a_run_may_need_are_kept(aws: Aws, needed_by: str) -> None:
-    aws.clusters(*([(NAME, "TERMINATING")] if needed_by == "cluster" else []))
-    aws.expect("ec2", "describe_vpc_endpoints", None, {"VpcEndpoints": [endpoint()]})
-    if needed_by == "execution":
-        aws.expect("stepfunctions", "list_executions", None, {"executions": [RUN]})
-    aws.call(EVERY_HOUR)
+@pytest.mark.parametrize("needed_by", ["nobody", "execution", "cluster"])
+def test_every_hour_it_deletes_the_endpoints_of_emr_that_no_run_needs(account: Account, needed_by: str) -> None:
+    account.endpoints = [endpoint("vpce-1"), endpoint("vpce-2", GUARDDUTY_ENDPOINT), endpoint("vpce-own")]
+    account.executions = ["run-1"] if needed_by == "execution" else []
+    if needed_by == "cluster":
+        account.add_cluster(f"{STACK}-run-1", "TERMINATING")
+    index.handler(EVERY_HOUR, account)
+    assert account.asked("DeleteVpcEndpoints") == ([["vpce-1"]] if needed_by == "nobody" else [])
