@@ -44,36 +44,3 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     demo.draw(folder, photos_per_label=1)
     return folder
-
-
-_rows: list[tuple[str, ...]] = []
-
-
-@pytest.fixture(scope="session")
-def fault_rows() -> list[tuple[str, ...]]:
-    """The rows of the fault matrix. The tests append to it."""
-    return _rows
-
-
-_destroy_rows: list[tuple[str, str]] = []
-
-
-@pytest.fixture(scope="session")
-def destroy_rows() -> list[tuple[str, str]]:
-    """How long each destruction took. The tests append to it."""
-    return _destroy_rows
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the fault matrix, and how long the destructions took."""
-    fault_heads = ("fault", "the execution ends", "the cluster is ended by", "after", "and gone after")
-    for title, heads, rows in (
-        ("faults in the cloud", fault_heads, _rows),
-        ("destructions", ("destroyed", "took"), _destroy_rows),
-    ):
-        if rows:
-            widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-            terminalreporter.section(title)
-            for row in (heads, *rows):
-                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                terminalreporter.write_line("  ".join(cells))

@@ -15,14 +15,13 @@ _TIMEOUT_SECONDS = 1200
 
 @dataclass(frozen=True)
 class Execution:
-    """How an execution ended, and how long it took."""
+    """How an execution ended."""
 
     name: str
     status: str
     error: str
     cause: str
     output: dict[str, Any]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ class Deployed:
             s3.upload_file(str(file), self.data, key)
         return sorted(keys)
 
-    def start(self, given: Any, name: str, machine: str = "") -> str:
+    def start(self, given: Any, name: str) -> str:
         """Start an execution and return its ARN."""
         client = self.aws.client("stepfunctions")
-        arn = client.start_execution(stateMachineArn=machine or self.machine, name=name, input=json.dumps(given))
+        arn = client.start_execution(stateMachineArn=self.machine, name=name, input=json.dumps(given))
         return str(arn["executionArn"])
 
     def wait(self, arn: str) -> Execution:
@@ -70,7 +69,6 @@ class Deployed:
             error=end.get("error") or "",
             cause=end.get("cause") or "",
             output=json.loads(end.get("output") or "{}"),
-            seconds=(end["stopDate"] - end["startDate"]).total_seconds(),
         )
 
     def run(self, given: Any, name: str) -> Execution:
@@ -86,11 +84,9 @@ class Deployed:
         found: list[dict[str, Any]] = self.aws.client("emr").list_clusters(ClusterStates=_ALIVE)["Clusters"]
         return [one for one in found if one["Name"].startswith(f"{self.name}-")]
 
-    def wait_until_no_cluster(self) -> float:
-        """Wait until no cluster is alive, and return how many seconds it took."""
-        begun = time.monotonic()
+    def wait_until_no_cluster(self) -> None:
+        """Wait until no cluster is alive."""
         wait_until(lambda: not self.clusters(), "every cluster to end")
-        return time.monotonic() - begun
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """Return the keys of a bucket's objects."""

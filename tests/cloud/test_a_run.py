@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from cdk_app.trial.stage import Stage
 from tests import hostile_archives
 from tests.cloud.conftest import SETTINGS
-from tests.cloud.deployed import Deployed, Execution, wait_until
+from tests.cloud.deployed import Deployed, Execution
 from tests.conftest import DATA
 from tests.local_aws import cdk, emulator
 
@@ -66,16 +66,13 @@ def test_a_run_succeeds_and_its_output_is_the_summary(dev: Deployed, first: Exec
     }
     assert {kind: first.output["findings"][kind] for kind in ("duplicate", "dark")} == {"duplicate": 2, "dark": 1}
     assert first.output["report"] == f"s3://{dev.results}/runs/first/report.html"
+    cluster = first.output["cluster"]
+    assert cluster["nodes"] == 3
+    assert cluster["minutes"] > 0
+    assert cluster["usd"] > 0
     assert first.output["warnings"] == [
         "The weights are random: the features show that the job works, but they say nothing about fruit."
     ]
-
-
-def test_the_output_says_what_the_cluster_costs(first: Execution) -> None:
-    cluster = first.output["cluster"]
-    assert cluster["minutes"] > 0
-    assert cluster["nodes"] == 3
-    assert cluster["usd"] > 0
 
 
 def test_any_reader_can_read_the_results(dev: Deployed, first: Execution, photos: list[str]) -> None:
@@ -88,6 +85,7 @@ def test_any_reader_can_read_the_results(dev: Deployed, first: Execution, photos
     )
     assert b"<html" in (dev.read(dev.results, "runs/first/report.html") or b"")
     assert json.loads(dev.read(dev.results, "latest.json") or b"")["run_id"] == "first"
+    assert dev.clusters() == []
 
 
 def test_a_saved_query_returns_the_counts_and_the_cost_of_the_run(dev: Deployed, first: Execution) -> None:
@@ -97,30 +95,11 @@ def test_a_saved_query_returns_the_counts_and_the_cost_of_the_run(dev: Deployed,
         athena.get_named_query(NamedQueryId=query)["NamedQuery"]
         for query in athena.list_named_queries(WorkGroup=dev.name)["NamedQueryIds"]
     ]
-    (query,) = [query for query in saved if query["Name"] == "runs_compared"]
-    started = athena.start_query_execution(
-        QueryString=query["QueryString"],
-        QueryExecutionContext={"Database": query["Database"]},
-        WorkGroup=query["WorkGroup"],
-    )["QueryExecutionId"]
-
-    def execution() -> dict[str, Any]:
-        found: dict[str, Any] = athena.get_query_execution(QueryExecutionId=started)["QueryExecution"]
-        return found
-
-    wait_until(lambda: execution()["Status"]["State"] not in ("QUEUED", "RUNNING"), "the query to end")
-    assert execution()["Status"]["State"] == "SUCCEEDED", execution()["Status"]
-    names, *rows = [
-        [cell.get("VarCharValue") for cell in row["Data"]]
-        for row in athena.get_query_results(QueryExecutionId=started)["ResultSet"]["Rows"]
-    ]
-    by_run = {row[0]: dict(zip(names, row, strict=True)) for row in rows}
-    shown = by_run["first"]
-    counts = first.output["images"]
-    assert [shown[name] for name in ("found", "computed", "rejected")] == [
-        str(counts[name]) for name in ("found", "computed", "rejected")
-    ]
-    assert float(shown["usd"] or 0) == first.output["cluster"]["usd"]
+    (query,) = [query["QueryString"] for query in saved if query["Name"] == "runs_compared"]
+    stage = Stage(dev.aws.client, dev.name, dev.data, dev.results, dev.machine)
+    rows = {run: (found, computed, rejected, cost[-1]) for run, found, computed, rejected, *cost in stage.ask(query)}
+    counts, cost = first.output["images"], first.output["cluster"]["usd"]
+    assert rows["first"] == tuple(map(str, (counts["found"], counts["computed"], counts["rejected"], cost)))
 
 
 @pytest.mark.usefixtures("first")
@@ -151,11 +130,6 @@ def test_the_run_can_be_watched(dev: Deployed) -> None:
 
 
 @pytest.mark.usefixtures("first")
-def test_no_cluster_is_left(dev: Deployed) -> None:
-    assert dev.clusters() == []
-
-
-@pytest.mark.usefixtures("first")
 def test_the_job_used_only_its_own_environment(dev: Deployed) -> None:
     versions = dev.manifest("first")["versions"]
     assert versions["ai-edge-litert"]
@@ -169,11 +143,11 @@ def test_the_job_used_only_its_own_environment(dev: Deployed) -> None:
 @pytest.mark.usefixtures("first")
 def test_a_redeploy_with_other_settings_keeps_the_data(dev: Deployed) -> None:
     before = {bucket: dev.keys(bucket) for bucket in (dev.data, dev.results)}
-    cdk.deploy(dev.aws, **SETTINGS, keep_runs_days=7, core_nodes=1, spot_nodes=1)
+    cdk.deploy(dev.aws, **SETTINGS, core_nodes=1, spot_nodes=1)
     assert Deployed.find(dev.aws, "fruits-dev") == dev
     assert {bucket: dev.keys(bucket) for bucket in before} == before
-    rules = dev.aws.client("s3").get_bucket_lifecycle_configuration(Bucket=dev.results)["Rules"]
-    assert 7 in [rule.get("Expiration", {}).get("Days") for rule in rules]
+    description = dev.aws.client("stepfunctions").describe_state_machine(stateMachineArn=dev.machine)
+    assert '"InstanceFleetType":"TASK"' in description["definition"]
 
 
 def test_a_second_run_computes_new_photos_and_drops_deleted_ones(
@@ -190,8 +164,3 @@ def test_a_second_run_computes_new_photos_and_drops_deleted_ones(
     paths = {f"photos/{row['path']}" for name in ("features", "pca") for row in table(dev, "second", name)}
     assert _ADDED in paths
     assert _DELETED not in paths
-
-
-def test_nobody_can_read_photos_without_tls(dev: Deployed) -> None:
-    policy = json.loads(dev.aws.client("s3").get_bucket_policy(Bucket=dev.data)["Policy"])
-    assert {"Bool": {"aws:SecureTransport": "false"}} in [one.get("Condition") for one in policy["Statement"]]

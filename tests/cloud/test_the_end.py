@@ -3,7 +3,6 @@
 Runs last: it destroys the shared stage.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,14 @@ from tests.local_aws.emulator import LocalAws
 
 
 @pytest.mark.slow
-def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path, destroy_rows: list[tuple[str, str]]) -> None:
+def test_prod_is_protected_and_keeps_its_data(aws: LocalAws, drawn: Path) -> None:
     cdk.deploy(aws, stage="prod")
     prod = Deployed.find(aws, "fruits-prod")
     keys = prod.put_photos(drawn)
     with pytest.raises(cdk.CdkError, match=r"[Tt]ermination ?[Pp]rotection"):
         cdk.destroy(aws, stage="prod")
     aws.client("cloudformation").update_termination_protection(StackName=prod.name, EnableTerminationProtection=False)
-    begun = time.monotonic()
     cdk.destroy(aws, stage="prod")
-    destroy_rows.append(("while idle", f"{time.monotonic() - begun:.0f} s"))
     left = [bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"] if prod.name in bucket["Name"]]
     assert sorted(left) == sorted([prod.data, prod.results, prod.logs])
     assert prod.keys(prod.data) == keys
@@ -118,13 +115,9 @@ def test_every_hour_the_endpoint_of_emr_is_removed(stage: Deployed) -> None:
     ],
     ids=lambda arrange: arrange.__name__,
 )
-def test_destroying_leaves_nothing(
-    aws: LocalAws, stage: Deployed, arrange: Callable[[Deployed], None], destroy_rows: list[tuple[str, str]]
-) -> None:
+def test_destroying_leaves_nothing(aws: LocalAws, stage: Deployed, arrange: Callable[[Deployed], None]) -> None:
     arrange(stage)
-    begun = time.monotonic()
     cdk.destroy(aws, **SETTINGS)
-    destroy_rows.append((arrange.__name__.replace("_", " "), f"{time.monotonic() - begun:.0f} s"))
     with pytest.raises(ClientError, match="does not exist"):
         Deployed.find(aws, stage.name)
     assert stage.clusters() == []

@@ -15,10 +15,8 @@ The modules of ``plugin`` run in the process of the emulator:
 
 ``__main__``
     serves two ports: TLS for people and services, plain HTTP on the loopback interface for nodes
-``patches``
-    lists every name of MiniStack that the plug-in uses, and refuses to start if one is missing
 ``control``
-    is how tests inject faults and let hours pass
+    is how tests inject faults and let hours pass, and how the others replace functions of MiniStack
 ``roles``
     lets services assume roles according to their trust policies, and checks permissions
 ``integrations``

@@ -15,16 +15,11 @@ from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+from ministack import app as ministack
+from ministack.core import tls
 
 from tests.local_aws import processes
-from tests.local_aws.plugin import patches
-
-patches.check()
-
-from ministack import app as ministack  # noqa: E402 - only after the check
-from ministack.core import tls  # noqa: E402
-
-from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, network  # noqa: E402
+from tests.local_aws.plugin import cloudformation, control, emr, events, integrations, network
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -1,11 +1,8 @@
-"""Resource types that CloudFormation in MiniStack lacks, and properties of buckets that it ignores."""
+"""Resource types that CloudFormation in MiniStack lacks, and the tags of buckets, which it ignores."""
 
-import copy
 import json
 from typing import Any
 
-from botocore.serialize import create_serializer
-from botocore.session import Session
 from ministack.services import athena, ec2, s3
 from ministack.services.cloudformation import provisioners
 
@@ -25,22 +22,19 @@ def install() -> None:
 
 def _record(kind: str) -> dict[str, Any]:
     """Return the handlers of a type of which nothing else here needs more than the name."""
-    created: dict[str, Properties] = {}
+    created: set[str] = set()
 
     def create(logical_id: str, given: Properties, stack: str) -> tuple[str, Properties]:
         name = given.get("Name") or f"{stack}-{logical_id}"
-        created[name] = copy.deepcopy(given)
+        created.add(name)
         return name, {}
 
     def delete(name: str, _: Properties) -> None:
-        if created.pop(name, None) is None:
+        if name not in created:
             raise ValueError(f"There is no {kind} {name}.")
+        created.remove(name)
 
-    def update(name: str, _: Properties, given: Properties, __: str) -> tuple[str, Properties]:
-        created[name] = copy.deepcopy(given)
-        return name, {}
-
-    return {"create": create, "update": update, "delete": delete}
+    return {"create": create, "update": lambda name, *_: (name, {}), "delete": delete}
 
 
 def _security_group_rule(where: str) -> dict[str, Any]:
@@ -68,51 +62,21 @@ def _delete_query(query: str, _: Properties) -> None:
 
 
 def _bucket(own: dict[str, Any]) -> dict[str, Any]:
-    """Return the handlers of buckets, with tags and life cycle. They refuse to delete a bucket that is not empty."""
+    """Return the handlers of buckets, with tags. They refuse to delete a bucket that is not empty."""
 
-    def complete(created: tuple[str, Properties], given: Properties) -> tuple[str, Properties]:
-        bucket = created[0]
-        s3._bucket_tags[bucket] = {tag["Key"]: tag["Value"] for tag in given.get("Tags", [])}
-        if rules := given.get("LifecycleConfiguration", {}).get("Rules"):
-            _expect_success(s3._put_bucket_lifecycle(bucket, _as_sent(bucket, [_life_cycle(rule) for rule in rules])))
+    def tag(created: tuple[str, Properties], given: Properties) -> tuple[str, Properties]:
+        s3._bucket_tags[created[0]] = {tag["Key"]: tag["Value"] for tag in given.get("Tags", [])}
         return created
 
     def delete(name: str, given: Properties) -> None:
-        _expect_success(s3._delete_bucket(name))  # this fails if the bucket is not empty
+        status, _, answer = s3._delete_bucket(name)  # this fails if the bucket is not empty
+        if status >= 300:
+            raise ValueError(answer.decode())
         own["delete"](name, given)
 
     return {
         **own,
-        "create": lambda logical_id, given, stack: complete(own["create"](logical_id, given, stack), given),
-        "update": lambda name, old, given, stack: complete(own["update"](name, old, given, stack), given),
+        "create": lambda logical_id, given, stack: tag(own["create"](logical_id, given, stack), given),
+        "update": lambda name, old, given, stack: tag(own["update"](name, old, given, stack), given),
         "delete": delete,
     }
-
-
-def _life_cycle(rule: Properties) -> Properties:
-    """Convert a rule of a template to the form of the API."""
-    expiration = {
-        "Days": int(rule["ExpirationInDays"]) if "ExpirationInDays" in rule else None,
-        "ExpiredObjectDeleteMarker": rule.get("ExpiredObjectDeleteMarker"),
-    }
-    known = {
-        "ID": rule.get("Id"),
-        "Status": rule["Status"],
-        "Expiration": {name: value for name, value in expiration.items() if value},
-        "NoncurrentVersionExpiration": rule.get("NoncurrentVersionExpiration"),
-        "AbortIncompleteMultipartUpload": rule.get("AbortIncompleteMultipartUpload"),
-    }
-    return {"Filter": {"Prefix": rule.get("Prefix", "")}} | {name: value for name, value in known.items() if value}
-
-
-def _as_sent(bucket: str, rules: list[Properties]) -> bytes:
-    """Return the body of the request that sets these rules."""
-    operation = Session().get_service_model("s3").operation_model("PutBucketLifecycleConfiguration")
-    given = {"Bucket": bucket, "LifecycleConfiguration": {"Rules": rules}}
-    body: bytes = create_serializer("rest-xml").serialize_to_request(given, operation)["body"]
-    return body
-
-
-def _expect_success(answer: tuple[int, dict[str, str], bytes]) -> None:
-    if answer[0] >= 300:
-        raise ValueError(answer[2].decode())

@@ -12,8 +12,8 @@ from ministack.core import iam_actions
 from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.services import emr
 
-from tests.local_aws.plugin import patches, roles
-from tests.local_aws.plugin.control import clocks, faults
+from tests.local_aws.plugin import roles
+from tests.local_aws.plugin.control import clocks, faults, replace
 from tests.local_aws.plugin.node import Node
 from tests.local_aws.plugin.steps import Spark, Step, spark_on
 
@@ -27,7 +27,7 @@ def install() -> None:
     """Add permissions, faults and a life cycle to the clusters of MiniStack, which only stores them."""
     service = iam_actions.extract_iam_action
     # This module checks EMR's permissions: MiniStack does not support its condition keys and PassRole.
-    patches.replace(
+    replace(
         iam_actions,
         "extract_iam_action",
         lambda name, *given: None if name == "elasticmapreduce" else service(name, *given),
@@ -38,7 +38,7 @@ def install() -> None:
     emr._HANDLERS["RunJobFlow"] = _guarded("RunJobFlow", lambda given: _start(given, original["RunJobFlow"]))
     emr._HANDLERS["TerminateJobFlows"] = _guarded("TerminateJobFlows", _terminate)
     emr._HANDLERS["AddJobFlowSteps"] = _guarded("AddJobFlowSteps", _add_steps)
-    patches.replace(emr, "_make_step", _pending(emr._make_step))
+    replace(emr, "_make_step", _pending(emr._make_step))
     clocks.append(_age)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ministack.services import eventbridge, lambda_svc
 
-from tests.local_aws.plugin import patches, roles
-from tests.local_aws.plugin.control import clocks, faults
+from tests.local_aws.plugin import roles
+from tests.local_aws.plugin.control import clocks, faults, replace
 
 _rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
 
@@ -21,8 +21,8 @@ def install() -> None:
             _rule.set(rule)
             invoke(target, event, rule, view)
 
-    invoke = patches.replace(eventbridge, "_invoke_target", invoke_target)
-    patches.replace(eventbridge, "_dispatch_to_lambda", lambda function, given: _call(_rule.get(), function, given))
+    invoke = replace(eventbridge, "_invoke_target", invoke_target)
+    replace(eventbridge, "_dispatch_to_lambda", lambda function, given: _call(_rule.get(), function, given))
 
     def execute_function(function: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = execute(function, event)
@@ -32,7 +32,7 @@ def install() -> None:
         return result
 
     # MiniStack counts the errors of synchronous calls only.
-    execute = patches.replace(lambda_svc, "_execute_function", execute_function)
+    execute = replace(lambda_svc, "_execute_function", execute_function)
     clocks.append(_fire)
 
 

@@ -11,7 +11,8 @@ from botocore.response import StreamingBody
 from ministack.services import stepfunctions
 
 from tests.local_aws.integration_calls import CALLS, IntegrationCall, Json, integration
-from tests.local_aws.plugin import patches, roles
+from tests.local_aws.plugin import roles
+from tests.local_aws.plugin.control import replace
 
 _MAX_RESULT_BYTES = 256 * 1024  # what a state may pass on
 # The SDKs have classes for these errors. All others get the name of the service.
@@ -23,13 +24,13 @@ _execution: contextvars.ContextVar[Json] = contextvars.ContextVar("execution")
 
 def install() -> None:
     """Replace the way MiniStack calls services. Its own ignores roles and does not support EMR."""
-    patches.replace(stepfunctions, "_invoke_resource", _invoke)
+    replace(stepfunctions, "_invoke_resource", _invoke)
 
     def execute_task(state: Json, given: Json, execution: Json, context: Json) -> Any:
         _execution.set(execution)
         return execute(state, given, execution, context)
 
-    execute = patches.replace(stepfunctions, "_execute_task", execute_task)
+    execute = replace(stepfunctions, "_execute_task", execute_task)
     _end_in_time()
 
 
@@ -102,8 +103,8 @@ def _end_in_time() -> None:
         if execution["status"] == "RUNNING":
             fail_once(execution, error, cause)
 
-    run = patches.replace(stepfunctions, "_run_execution", run_execution)
-    fail_once = patches.replace(stepfunctions, "_fail_execution", fail)
+    run = replace(stepfunctions, "_run_execution", run_execution)
+    fail_once = replace(stepfunctions, "_fail_execution", fail)
 
 
 def _time_out(execution: Json) -> None:

@@ -8,7 +8,7 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.services import ec2, emr, tagging
 from ministack.services.cloudformation import provisioners
 
-from tests.local_aws.plugin import patches
+from tests.local_aws.plugin.control import replace
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ def install() -> None:
         group = ec2._security_groups.get(iam_actions._query_param(parameters, "GroupId"))
         return {**found, "ec2:vpc": _arn("vpc", group["VpcId"])} if service == "ec2" and group else found
 
-    context = patches.replace(iam_actions, "request_tag_context", context_of_request)
+    context = replace(iam_actions, "request_tag_context", context_of_request)
 
 
 def _unless_in_use(delete: Callable[[str, Json], None]) -> Callable[[str, Json], None]:
