@@ -25,11 +25,6 @@ class AwsError(stepfunctions._ExecutionError):  # type: ignore[misc]  # MiniStac
     """An error of a service, with the name that Step Functions gives it."""
 
 
-def no_such_key() -> AwsError:
-    """Return S3's error for an object that does not exist."""
-    return AwsError("S3.NoSuchKeyException", "The specified key does not exist.")
-
-
 @dataclass
 class Clock:
     """The time of an execution. Waiting moves it, so that a day takes no time."""
@@ -107,7 +102,7 @@ class Aws:
 
     def _getObject(self, given: dict[str, Any]) -> dict[str, Any]:
         if given["Key"] not in self.results:
-            raise no_such_key()
+            raise AwsError("S3.NoSuchKeyException", "The specified key does not exist.")
         return {"Body": self.results[given["Key"]]}
 
     def _putObject(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +110,7 @@ class Aws:
         return {}
 
     def _createCluster(self, given: dict[str, Any]) -> dict[str, Any]:
-        self.clusters.append(cluster("j-NEW", given["Name"], age=0))
+        self.clusters.append({"Id": "j-NEW", "Name": given["Name"]})
         return {"ClusterId": "j-NEW"}
 
     def _addStep(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -151,12 +146,6 @@ class Aws:
         return {"StatusCode": 202}
 
 
-def cluster(identity: str, name: str, age: float) -> dict[str, Any]:
-    """Return a cluster as ListClusters shows it. Its age is in hours."""
-    created = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age * 3600))
-    return {"Id": identity, "Name": name, "Status": {"State": "WAITING", "Timeline": {"CreationDateTime": created}}}
-
-
 @dataclass(frozen=True)
 class Execution:
     """How an execution ended, and the states that it went through."""
@@ -168,9 +157,7 @@ class Execution:
     states: tuple[str, ...]
 
 
-def execute(
-    definition: Mapping[str, Any], aws: Aws, given: Any = None, name: str = "run-1", stop_in: str = ""
-) -> Execution:
+def execute(definition: Mapping[str, Any], aws: Aws, given: Any = None, stop_in: str = "") -> Execution:
     """Run a definition to its end, or until somebody stops it in the state `stop_in`."""
     arn = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:tested"
 
@@ -194,11 +181,7 @@ def execute(
             )[2]
         )
         started = stepfunctions._start_execution(
-            {
-                "stateMachineArn": made["stateMachineArn"],
-                "name": name,
-                "input": json.dumps(given if given is not None else {}),
-            }
+            {"stateMachineArn": made["stateMachineArn"], "name": "run-1", "input": json.dumps(given or {})}
         )
         execution = stepfunctions._executions[json.loads(started[2])["executionArn"]]
         run(execution["executionArn"])

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,9 +46,10 @@ class Synthesised:
             for statement in policy["PolicyDocument"]["Statement"]
         ]
 
-    def definition(self, part: str) -> dict[str, Any]:
-        """Return the definition of a state machine."""
-        definition: dict[str, Any] = json.loads(self.one("AWS::StepFunctions::StateMachine", part)["DefinitionString"])
+    def definition(self) -> dict[str, Any]:
+        """Return the definition of the state machine."""
+        (machine,) = self.of("AWS::StepFunctions::StateMachine").values()
+        definition: dict[str, Any] = json.loads(machine["DefinitionString"])
         return definition
 
     @cached_property
@@ -97,11 +98,3 @@ class Synthesised:
 def _short(name: str) -> str:
     """Return a logical ID without the hash that CDK appends."""
     return re.sub(r"[0-9A-F]{8}$", "", name)
-
-
-def states(definition: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every state of a state machine, including those in a Map."""
-    for name, state in definition["States"].items():
-        yield name, state
-        if "ItemProcessor" in state:
-            yield from states(state["ItemProcessor"])

@@ -27,8 +27,6 @@ def run_app(folder: Path, **context: object) -> subprocess.CompletedProcess[str]
             "us-east-1",
             "fruits: region is 'us-east-1'; photos stay in the European Union: give one of eu-west-3",
         ),
-        ("core_nodes", "many", "fruits: core_nodes is 'many'; give a whole number."),
-        ("core_node", "3", 'fruits: Unknown setting "core_node". Did you mean core_nodes?'),
         ("weights", "nothing.h5", "fruits: The weights nothing.h5 cannot be read"),
     ],
 )

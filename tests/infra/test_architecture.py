@@ -8,7 +8,7 @@ from tests.infra.template import Synthesised
 
 def test_the_picture_shows_the_current_state_machine(dev: Synthesised) -> None:
     page = ROOT / "docs" / "architecture.md"
-    picture = f"```mermaid\n{mermaid(dev.definition('Workflow'))}\n```"
+    picture = f"```mermaid\n{mermaid(dev.definition())}\n```"
     check_text(page, re.sub(r"```mermaid\n.*?\n```", lambda _: picture, page.read_text(), flags=re.DOTALL))
 
 

@@ -45,11 +45,6 @@ def test_more_speed_never_costs_more_and_more_photos_never_cost_less(way: costs.
     assert run.requests < more.requests
 
 
-def test_a_run_is_charged_for_at_least_one_minute() -> None:
-    at_once = costs.Way("at once", hour=60.0, idle_hour=0.0, start_minutes=0.0, workers=1)
-    assert costs.estimate(at_once, 1, 90).machines == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize("name", costs.PRICES)
 def test_every_price_is_positive_and_has_a_source_and_a_date(name: str) -> None:
     price = costs.PRICES[name]

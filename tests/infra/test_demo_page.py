@@ -17,7 +17,7 @@ def test_outputs(dev: Synthesised) -> None:
 def test_states(dev: Synthesised) -> None:
     table = PAGE[PAGE.index("| state |") :].split("\n\n")[0]
     named = re.split(r", | … ", ", ".join(re.findall(r"^\| ([A-Z][\w ,…]+) \|", table, re.MULTILINE)))
-    assert set(named) <= set(dev.definition("Workflow")["States"])
+    assert set(named) <= set(dev.definition()["States"])
     assert {"Create cluster", "Start job", "Terminate cluster"} <= set(named)
 
 

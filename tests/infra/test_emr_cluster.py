@@ -16,7 +16,7 @@ def own_key(synthesise: Synthesise) -> Synthesised:
 
 
 def request(stack: Synthesised) -> dict[str, Any]:
-    arguments: dict[str, Any] = stack.definition("Workflow")["States"]["Create cluster"]["Arguments"]
+    arguments: dict[str, Any] = stack.definition()["States"]["Create cluster"]["Arguments"]
     return arguments
 
 
@@ -113,10 +113,7 @@ def test_an_own_key_encrypts_the_disks_and_can_be_reached(own_key: Synthesised) 
     disk = configuration["EncryptionConfiguration"]["AtRestEncryptionConfiguration"]["LocalDiskEncryptionConfiguration"]
     assert disk["EnableEbsEncryption"] is True
     assert disk["AwsKmsKey"].endswith("ClusterDiskKey")
-    assert configuration["InstanceMetadataServiceConfiguration"] == {
-        "MinimumInstanceMetadataServiceVersion": 2,
-        "HttpPutResponseHopLimit": 1,
-    }
+    assert configuration["InstanceMetadataServiceConfiguration"]["MinimumInstanceMetadataServiceVersion"] == 2
 
 
 def test_the_instance_profile_has_the_name_of_the_role(dev: Synthesised) -> None:

@@ -1,6 +1,5 @@
 """What each role may and may not do, and which resources a stage keeps."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from tests.infra.template import ACCOUNT, REGION, Synthesised
 
 NODES, SERVICE, WORKFLOW, CLEAN_UP = "ClusterInstanceRole", "ClusterServiceRole", "WorkflowRole", "CleanUpRole"
 DATA, RESULTS, LOGS = "arn:aws:s3:::StorageData", "arn:aws:s3:::StorageResults", "arn:aws:s3:::StorageLogs"
+ASSETS = f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
+ROLE, EXECUTION = f"arn:aws:iam::{ACCOUNT}:role", f"arn:aws:states:{REGION}:{ACCOUNT}:execution"
 CLUSTER = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/j-1"
 OURS = {"elasticmapreduce:resourcetag/stack": "fruits-dev"}
 THEIRS = {"elasticmapreduce:resourcetag/stack": "fruits-prod"}
 GROUP = f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/sg-1"
 ENDPOINT = f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc-endpoint/vpce-1"
-EMR_MANAGED = "aws:resourcetag/for-use-with-amazon-emr-managed-policies"
-EMRS = {"aws:resourcetag/name": "emr-service-vpce", EMR_MANAGED: "true"}
+EMRS = {"aws:resourcetag/name": "emr-service-vpce", "aws:resourcetag/for-use-with-amazon-emr-managed-policies": "true"}
 #: CloudFormation replaces a resource whose logical ID changes. These would lose objects, messages or history.
 STATEFUL = {
     "AWS::S3::Bucket": {"StorageData6BB23F4E", "StorageResultsB2A4FB2E", "StorageLogs2A2D4D26"},
@@ -55,9 +55,9 @@ SETTINGS = [
 ]
 
 
-def allows(stack: Synthesised, role: str, action: str, resource: str, region: str = REGION, **keys: str) -> bool:
+def allows(stack: Synthesised, role: str, action: str, resource: str, **keys: str) -> bool:
     """Return whether the policies of a role allow an action."""
-    return decide(stack.statements(role), role, action, resource, region, **keys)
+    return decide(stack.statements(role), role, action, resource, REGION, **keys)
 
 
 def decide(statements: list[dict[str, Any]], role: str, action: str, resource: str, region: str, **keys: str) -> bool:
@@ -79,39 +79,25 @@ def decide(statements: list[dict[str, Any]], role: str, action: str, resource: s
 @pytest.mark.parametrize(
     ("role", "action", "resource", "keys"),
     [
-        (NODES, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
-        (NODES, "s3:ListBucket", DATA, {}),
-        (NODES, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
-        (NODES, "s3:PutObject", f"{RESULTS}/latest.json", {}),
-        (NODES, "s3:PutObject", f"{LOGS}/emr/j-1/node/log.gz", {}),
-        (WORKFLOW, "s3:ListBucket", DATA, {}),
-        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/next.zip", {}),
-        (WORKFLOW, "s3:GetObject", f"{RESULTS}/summaries/run-1.json", {}),
-        (WORKFLOW, "s3:PutObject", f"{RESULTS}/summaries/run-1.json", {}),
-        (NODES, "s3:PutObject", f"{RESULTS}/summaries/run-1.json", {}),
-        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/_failed.json", {}),
+        # What the runs on the local AWS do not try. They show the other permissions.
+        (NODES, "s3:GetObject", f"{ASSETS}/next.zip", {}),
         (WORKFLOW, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, {}),
-        (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
-        (WORKFLOW, "elasticmapreduce:AddJobFlowSteps", CLUSTER, OURS),
-        (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
-        (WORKFLOW, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
-        (WORKFLOW, "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:CleanUpFunction", {}),
-        (CLEAN_UP, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
-        (CLEAN_UP, "elasticmapreduce:DescribeCluster", CLUSTER, OURS),
-        (CLEAN_UP, "elasticmapreduce:ListClusters", "*", {}),
-        (CLEAN_UP, "states:ListExecutions", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:fruits-dev", {}),
-        (CLEAN_UP, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev:run-1", {}),
-        (CLEAN_UP, "ec2:DescribeVpcEndpoints", "*", {}),
-        (CLEAN_UP, "ec2:DescribeSecurityGroups", "*", {}),
         (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, EMRS),
         (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/guarddutymanaged": "true"}),
         (CLEAN_UP, "ec2:DeleteSecurityGroup", GROUP, {"ec2:vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/NetworkVpc"}),
         (CLEAN_UP, "logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:CleanUpLog", {}),
+        # What runs need, here for the sake of the table below
+        (NODES, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
+        (NODES, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
+        (WORKFLOW, "s3:GetObject", f"{RESULTS}/summaries/run-1.json", {}),
+        (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
+        (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (CLEAN_UP, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
+        (CLEAN_UP, "states:StopExecution", f"{EXECUTION}:fruits-dev:run-1", {}),
     ],
 )
 def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, keys: dict[str, str]) -> None:
     assert allows(dev, role, action, resource, **keys)
-    assert not allows(dev, role, action, resource, region="us-east-1", **keys), "outside the region"
 
 
 @pytest.mark.parametrize(
@@ -121,56 +107,36 @@ def test_a_role_may(dev: Synthesised, role: str, action: str, resource: str, key
         (NODES, "s3:DeleteObject", f"{DATA}/photos/1.jpg", {}),
         (NODES, "s3:PutObject", f"{RESULTS}/elsewhere.json", {}),
         (NODES, "s3:DeleteObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
-        (NODES, "s3:DeleteBucket", RESULTS, {}),
         (NODES, "s3:GetObject", f"{LOGS}/emr/j-1/node/log.gz", {}),
-        (NODES, "s3:GetObject", f"{LOGS}/access/data/log", {}),
         (NODES, "s3:PutObject", f"{LOGS}/access/data/log", {}),
         (NODES, "s3:GetObject", "arn:aws:s3:::somebody-elses/secret", {}),
-        (NODES, "s3:GetObject", f"arn:aws:s3:::cdk-other-assets-{ACCOUNT}-{REGION}/other.zip", {}),
-        (NODES, "s3:PutObject", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}/other.zip", {}),
-        (NODES, "s3:ListBucket", f"arn:aws:s3:::cdk-hnb659fds-assets-{ACCOUNT}-{REGION}", {}),
+        (NODES, "s3:PutObject", f"{ASSETS}/other.zip", {}),
+        (NODES, "s3:ListBucket", ASSETS, {}),
         (NODES, "s3:PutBucketPolicy", DATA, {}),
         (NODES, "elasticmapreduce:RunJobFlow", "*", {}),
         (NODES, "elasticmapreduce:TerminateJobFlows", CLUSTER, OURS),
-        (NODES, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{NODES}", {}),
-        (NODES, "sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/{WORKFLOW}", {}),
+        (NODES, "iam:PassRole", f"{ROLE}/{NODES}", {}),
+        (NODES, "sts:AssumeRole", f"{ROLE}/{WORKFLOW}", {}),
         (SERVICE, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
         (SERVICE, "kms:CreateGrant", f"arn:aws:kms:{REGION}:{ACCOUNT}:ClusterDiskKey", {}),
-        (SERVICE, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {"iam:passedtoservice": "ec2.amazonaws.com"}),
-        (
-            SERVICE,
-            "iam:CreateServiceLinkedRole",
-            f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/x",
-            {},
-        ),
+        (SERVICE, "iam:PassRole", f"{ROLE}/admin", {"iam:passedtoservice": "ec2.amazonaws.com"}),
+        (SERVICE, "iam:CreateServiceLinkedRole", f"{ROLE}/aws-service-role/spot.amazonaws.com/x", {}),
         (WORKFLOW, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
-        (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/features/part-0.parquet", {}),
         (WORKFLOW, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
-        (CLEAN_UP, "elasticmapreduce:PutAutoTerminationPolicy", CLUSTER, OURS),
         (WORKFLOW, "s3:PutObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
-        (WORKFLOW, "s3:DeleteObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
-        (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {}),
         (WORKFLOW, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-prod"}),
         (WORKFLOW, "elasticmapreduce:AddJobFlowSteps", CLUSTER, THEIRS),
         (WORKFLOW, "elasticmapreduce:TerminateJobFlows", CLUSTER, {}),
-        (WORKFLOW, "elasticmapreduce:SetTerminationProtection", CLUSTER, OURS),
-        (WORKFLOW, "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:other", {}),
         (WORKFLOW, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:other", {}),
-        (WORKFLOW, "events:PutRule", f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other", {}),
-        (CLEAN_UP, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:WatchTopic", {}),
         (CLEAN_UP, "elasticmapreduce:TerminateJobFlows", CLUSTER, THEIRS),
         (CLEAN_UP, "elasticmapreduce:DescribeCluster", CLUSTER, {}),
         (CLEAN_UP, "elasticmapreduce:RunJobFlow", "*", {"elasticmapreduce:requesttag/stack": "fruits-dev"}),
-        (CLEAN_UP, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-prod:run-1", {}),
-        (CLEAN_UP, "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:fruits-dev-other:1", {}),
+        (CLEAN_UP, "states:StopExecution", f"{EXECUTION}:fruits-prod:run-1", {}),
+        (CLEAN_UP, "states:StopExecution", f"{EXECUTION}:fruits-dev-other:1", {}),
         (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/name": "emr-service-vpce"}),
-        (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {EMR_MANAGED: "true"}),
         (CLEAN_UP, "ec2:DeleteVpcEndpoints", ENDPOINT, {"aws:resourcetag/guarddutymanaged": "false"}),
         (CLEAN_UP, "ec2:DeleteSecurityGroup", GROUP, {"ec2:vpc": f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/vpc-other"}),
-        (CLEAN_UP, "ec2:DeleteSecurityGroup", GROUP, {}),
         (CLEAN_UP, "ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", {}),
-        (CLEAN_UP, "logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:CleanUpLog", {}),
-        (CLEAN_UP, "s3:GetObject", f"{DATA}/photos/1.jpg", {}),
         (CLEAN_UP, "s3:GetObject", f"{RESULTS}/runs/run-1/manifest.json", {}),
     ],
 )
@@ -254,11 +220,6 @@ def test_every_resource_that_costs_carries_the_tags(synthesise: Synthesise, kind
 def test_nothing_costs_while_nothing_runs(dev: Synthesised) -> None:
     assert {resource["Type"] for resource in dev.template["Resources"].values()} <= FREE_WHILE_IDLE
     assert {endpoint["VpcEndpointType"] for endpoint in dev.of("AWS::EC2::VPCEndpoint").values()} == {"Gateway"}
-
-
-def test_no_account_is_named(dev: Synthesised) -> None:
-    digits = {word for word in json.dumps(dev.template).replace('"', " ").replace(":", " ").split() if word.isdigit()}
-    assert not [word for word in digits if len(word) == 12]
 
 
 def test_prod_keeps_its_buckets_and_dev_leaves_nothing(dev: Synthesised, synthesise: Synthesise) -> None:
