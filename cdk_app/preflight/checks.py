@@ -1,8 +1,8 @@
 """The checks of an account before a deployment. Each asks one thing and says what it found and what to do."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import aws_cdk as cdk
 from botocore.exceptions import ClientError, HTTPClientError
@@ -128,52 +128,25 @@ def release_offered(deployment: Deployment) -> Finding:
 
 
 def types_offered(deployment: Deployment) -> Finding:
-    """Ask in how many zones of the network EC2 offers the instance types, and whether EMR supports them."""
+    """Ask in how many zones of the network EC2 offers the instance types."""
     architecture, region = deployment.settings.architecture, deployment.region
     wanted = instance_types(architecture, region)
-    filters = [
-        {"Name": "instance-type", "Values": wanted},
-        {"Name": "location", "Values": europe.zones(region)},
-    ]
+    filters = [{"Name": "instance-type", "Values": wanted}, {"Name": "location", "Values": europe.zones(region)}]
     offers = pages(
         deployment.client("ec2"),
         *("describe_instance_type_offerings", "InstanceTypeOfferings"),
         LocationType="availability-zone",
         Filters=filters,
     )
-    supported = _supported_types(deployment.client("emr"))
-    usable, problems = [], []
-    for name in wanted:
-        zones = sum(offer["InstanceType"] == name for offer in offers)
-        if name not in supported:
-            problems.append(f"EMR does not support {name}.")
-        elif not zones:
-            problems.append(f"No zone of the network offers {name}.")
-        else:
-            usable.append(f"{name} in {zones} zone{'s' * (zones > 1)}")
-    if not usable:
-        other = "x86_64" if architecture == "arm64" else "arm64"
-        return Finding(
-            FAILS,
-            f"{' '.join(problems)} Choose another architecture or region, and check again.",
-            f"make check-account C='-c region={region} -c architecture={other}'",
-        )
-    found = f"{', '.join(usable)}."
-    if not problems:
+    zones = Counter(offer["InstanceType"] for offer in offers)
+    found = ", ".join(f"{name} in {zones[name]} zone{'s' * (zones[name] != 1)}" for name in wanted) + "."
+    if all(zones[name] for name in wanted):
         return Finding(FINE, found)
-    return Finding(WARNING, f"{' '.join(problems)} The remaining choice is enough for a run: {found}")
-
-
-def _supported_types(emr: Any) -> set[str]:
-    """Return the instance types that EMR supports. boto3 has no paginator for them."""
-    found: set[str] = set()
-    marker: dict[str, str] = {}
-    while True:
-        page = emr.list_supported_instance_types(ReleaseLabel=RELEASE, **marker)
-        found |= {each["Type"] for each in page["SupportedInstanceTypes"]}
-        if not page.get("Marker"):
-            return found
-        marker = {"Marker": page["Marker"]}
+    if zones:
+        return Finding(WARNING, f"{found} That is enough for a run.")
+    other = "x86_64" if architecture == "arm64" else "arm64"
+    remedy = f"make check-account C='-c region={region} -c architecture={other}'"
+    return Finding(FAILS, f"{found} Choose another architecture or region, and check again.", remedy)
 
 
 def on_demand_quota(deployment: Deployment) -> Finding:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cdk_app import assumptions
+from cdk_app.assumptions import JOB_MINUTES, PHOTOS_PER_SECOND, START_MINUTES, TAIL_SECONDS, TERMINATION_MINUTES
 from cdk_app.emr_cluster import CORES, instance_types
 from cdk_app.prices import Nodes
 from cdk_app.stage_settings import StageSettings
@@ -100,35 +100,26 @@ def rows(output: Json, summary: Json, times: Times, settings: StageSettings) -> 
 
     The times are those of EMR and of the state machine, so they do not depend on how often this command looks.
     """
-    nodes = Nodes(
-        settings.region,
-        tuple(instance_types(settings.architecture, settings.region)),
-        count=1 + settings.core_nodes + settings.spot_nodes,
-        spot=settings.spot_nodes,
-    )
-    minutes = (
-        assumptions.START_MINUTES
-        + assumptions.JOB_MINUTES
-        + assumptions.TAIL_SECONDS / 60
-        + assumptions.TERMINATION_MINUTES
-    )
-    hourly = nodes.usd_per_hour
-    cluster = output["cluster"]
-    vcpus = CORES * (cluster["nodes"] - 1)
-    start = (times.job_started - times.entered[_CREATE]).total_seconds() / 60
-    job = (times.job_ended - times.job_started).total_seconds() / 60
-    tail = (times.entered[_TERMINATE] - times.job_ended).total_seconds()
-    termination = (times.entered[_ENDED] - times.entered[_TERMINATE]).total_seconds() / 60
+    types = tuple(instance_types(settings.architecture, settings.region))
+    nodes = Nodes(settings.region, types, 1 + settings.core_nodes + settings.spot_nodes, settings.spot_nodes)
+    hourly, cluster = nodes.usd_per_hour, output["cluster"]
+    minutes = START_MINUTES + JOB_MINUTES + TAIL_SECONDS / 60 + TERMINATION_MINUTES
+    speed = summary["images_per_second"] / (CORES * (cluster["nodes"] - 1))
+    created, told, ended = (times.entered[state] for state in (_CREATE, _TERMINATE, _ENDED))
     return [
-        Row("start of the cluster", "min", start, assumptions.START_MINUTES),
-        Row("job", "min", job, assumptions.JOB_MINUTES),
-        Row("photos/s per vCPU", "", summary["images_per_second"] / vcpus, assumptions.PHOTOS_PER_SECOND),
-        Row("tail", "s", tail, assumptions.TAIL_SECONDS),
-        Row("termination", "min", termination, assumptions.TERMINATION_MINUTES),
+        Row("start of the cluster", "min", _minutes(created, times.job_started), START_MINUTES),
+        Row("job", "min", _minutes(times.job_started, times.job_ended), JOB_MINUTES),
+        Row("photos/s per vCPU", "", speed, PHOTOS_PER_SECOND),
+        Row("tail", "s", 60 * _minutes(times.job_ended, told), TAIL_SECONDS),
+        Row("termination", "min", _minutes(told, ended), TERMINATION_MINUTES),
         Row("whole run", "min", cluster["minutes"], minutes),
         Row("nodes", "", cluster["nodes"], nodes.count),
         Row("cost", "USD", cluster["usd"], None if hourly is None else hourly * minutes / 60),
     ]
+
+
+def _minutes(begin: datetime, end: datetime) -> float:
+    return (end - begin).total_seconds() / 60
 
 
 def table(measured: Iterable[Row]) -> str:

@@ -79,10 +79,6 @@ def quotas(**values: float) -> Callable[[Json], Json]:
     return answer
 
 
-def supported(*names: str) -> Json:
-    return {"SupportedInstanceTypes": [{"Type": name, "VCPU": 4, "Architecture": "AARCH64"} for name in names]}
-
-
 def offered(**zones: str) -> Json:
     return {
         "InstanceTypeOfferings": [
@@ -131,7 +127,6 @@ def healthy(**changes: Answer) -> Aws:
         "DescribeRegions": region("opt-in-not-required"),
         "GetParameter": {"Parameter": {"Name": PARAMETER, "Type": "String", "Value": "30", "Version": 1}},
         "ListReleaseLabels": {"ReleaseLabels": [RELEASE, "emr-7.13.0"]},
-        "ListSupportedInstanceTypes": supported("m5.xlarge", "m6g.xlarge", "m7g.xlarge", "m7i.xlarge"),
         "DescribeInstanceTypeOfferings": offered(m7g="abc", m6g="abc"),
         "GetServiceQuota": quotas(),
         "DescribeVpcs": {"Vpcs": things(2)},
