@@ -105,8 +105,8 @@ def _install(lock: Path, architecture: Architecture, file: Path) -> None:
         ]
         _run_module(command, "uv could not install the cluster's Python packages. Its message is above.")
         _compile_modules(tree)
-        kept = [path for path in sorted(tree.rglob("*")) if path.is_file() and not _left_out(path.relative_to(tree))]
-        _zip(file, tree, kept)
+        files = (path for path in sorted(tree.rglob("*")) if path.is_file())
+        _zip(file, tree, [path for path in files if not _LEFT_OUT.search(path.relative_to(tree).as_posix())])
 
 
 def _compile_modules(tree: Path) -> None:
@@ -124,10 +124,6 @@ def _run_module(command: list[str], problem: str) -> None:
     )
     if done.returncode:
         raise BundleError(problem)
-
-
-def _left_out(path: Path) -> bool:
-    return bool(_LEFT_OUT.search(path.as_posix()))
 
 
 def _model(settings: StageSettings, cache: Path) -> Path:
@@ -149,7 +145,6 @@ def _compiled(weights: str, engine: Engine, cache: Path) -> Path:
         done = subprocess.run(  # noqa: S603 - this project
             [sys.executable, "-m", "spark_job", "compile", *options],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=sys.stderr,
             stderr=subprocess.PIPE,
             text=True,

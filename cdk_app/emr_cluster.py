@@ -57,13 +57,8 @@ class EmrCluster(Construct):
         super().__init__(scope, construct_id)
         stack = cdk.Stack.of(self)
         self._network, self._core_nodes, self._spot_nodes = network, core_nodes, spot_nodes
-        self._region, self._architecture = stack.region, architecture
-        self.nodes = Nodes(
-            stack.region,
-            tuple(instance_types(architecture, stack.region)),
-            count=1 + core_nodes + spot_nodes,
-            spot=spot_nodes,
-        )
+        types = tuple(instance_types(architecture, stack.region))
+        self.nodes = Nodes(stack.region, types, count=1 + core_nodes + spot_nodes, spot=spot_nodes)
         self.idle_timeout = cdk.Duration.minutes(idle_minutes)
         self.configurations = configurations(stack.region, core_nodes, spot_nodes)
         self.tags = {EMR_MANAGED[0]: EMR_MANAGED[1], "project": "fruits", "stack": stack.stack_name}
@@ -94,7 +89,7 @@ class EmrCluster(Construct):
                 "elasticmapreduce.amazonaws.com",
                 conditions={
                     "StringEquals": {"aws:SourceAccount": account},
-                    "ArnLike": {"aws:SourceArn": f"arn:aws:elasticmapreduce:{self._region}:{account}:*"},
+                    "ArnLike": {"aws:SourceArn": f"arn:aws:elasticmapreduce:{self.nodes.region}:{account}:*"},
                 },
             ),
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("service-role/AmazonEMRServicePolicy_v2")],
@@ -183,7 +178,7 @@ class EmrCluster(Construct):
                     weighted_capacity=1,
                     ebs_configuration=EmrCreateCluster.EbsConfigurationProperty(ebs_block_device_configs=[disk]),
                 )
-                for instance_type in instance_types(self._architecture, self._region)
+                for instance_type in self.nodes.instance_types
             ],
             launch_specifications=(
                 EmrCreateCluster.InstanceFleetProvisioningSpecificationsProperty(spot_specification=fallback)

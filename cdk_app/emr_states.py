@@ -1,16 +1,10 @@
 """How a state machine uses a cluster: the states that create it, run a step and end it, and their permissions."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk.aws_stepfunctions_tasks import (
-    ActionOnFailure,
-    EmrAddStep,
     EmrCreateCluster,
-    EmrTerminateCluster,
 )
 from constructs import Construct
 
@@ -45,36 +39,6 @@ def create_cluster(
         integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
         task_timeout=minutes(5),
         assign={"cluster_id": "{% $states.result.ClusterId %}"},
-    )
-
-
-def add_step(scope: Construct, construct_id: str, *, name: str, arguments: Sequence[str], **task: Any) -> EmrAddStep:
-    """Return the state that gives the cluster `$cluster_id` a step. It does not wait for the end of the step."""
-    return EmrAddStep.jsonata(
-        scope,
-        construct_id,
-        cluster_id="{% $cluster_id %}",
-        name=name,
-        jar="command-runner.jar",
-        args=arguments,
-        action_on_failure=ActionOnFailure.TERMINATE_CLUSTER,
-        integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
-        task_timeout=minutes(1),
-        **task,
-    )
-
-
-def terminate_cluster(
-    scope: Construct, construct_id: str, cluster_id: str, comment: str | None = None
-) -> EmrTerminateCluster:
-    """Return the state that terminates a cluster (`cluster_id` is JSONata). It does not wait for the end."""
-    return EmrTerminateCluster.jsonata(
-        scope,
-        construct_id,
-        comment=comment,
-        cluster_id=cluster_id,
-        integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
-        task_timeout=minutes(1),
     )
 
 

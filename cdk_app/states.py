@@ -142,13 +142,18 @@ class States(Construct):
         self.was_it_throttled = sfn.Choice.jsonata(self, "Was it throttled?", comment=comment)
         seconds = sfn.WaitTime.seconds("{% 5 * $power(2, $throttled) %}")
         self.wait_to_create = sfn.Wait.jsonata(self, "Wait to create the cluster", time=seconds)
-        self.start_job = emr_states.add_step(
+        self.start_job = tasks.EmrAddStep.jsonata(
             self,
             "Start job",
             comment="EMR runs it when the cluster has started.",
+            cluster_id="{% $cluster_id %}",
             name="{% $run %}",
+            jar="command-runner.jar",
             # One expression yields the whole list, so CDK must take it for a token.
-            arguments=cdk.Token.as_list(cdk.Token.as_any("{% $append($command, $flags) %}")),
+            args=cdk.Token.as_list(cdk.Token.as_any("{% $append($command, $flags) %}")),
+            action_on_failure=tasks.ActionOnFailure.TERMINATE_CLUSTER,
+            integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
+            task_timeout=minutes(1),
             assign={
                 "step_id": "{% $states.result.StepId %}",
                 "deadline": f"{{% {NOW} + {longest_run_hours * 3_600_000} %}}",
@@ -179,7 +184,13 @@ class States(Construct):
 
     def _create_end(self) -> None:
         """Create the states after the job, whether it succeeded or failed."""
-        self.terminate_cluster = emr_states.terminate_cluster(self, "Terminate cluster", "{% $cluster_id %}")
+        self.terminate_cluster = tasks.EmrTerminateCluster.jsonata(
+            self,
+            "Terminate cluster",
+            cluster_id="{% $cluster_id %}",
+            integration_pattern=sfn.IntegrationPattern.REQUEST_RESPONSE,
+            task_timeout=minutes(1),
+        )
         retry(self.terminate_cluster, 5)
         self.has_cluster_ended = self._describe_cluster(
             "Has the cluster ended?",
