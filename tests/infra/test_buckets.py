@@ -19,14 +19,6 @@ def test_a_bucket_is_encrypted_closed_and_tls_only(dev: Synthesised, name: str) 
     assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in denied
 
 
-@pytest.mark.parametrize("name", BUCKETS)
-def test_unfinished_uploads_are_aborted(dev: Synthesised, name: str) -> None:
-    rules = dev.of("AWS::S3::Bucket")[name]["LifecycleConfiguration"]["Rules"]
-    assert [rule["AbortIncompleteMultipartUpload"] for rule in rules if "AbortIncompleteMultipartUpload" in rule] == [
-        {"DaysAfterInitiation": 2}
-    ]
-
-
 def test_runs_and_logs_expire_and_photos_do_not(synthesise: Synthesise) -> None:
     buckets = synthesise(StageSettings.of(keep_runs_days=7, keep_logs_days=3)).of("AWS::S3::Bucket")
     expire = {

@@ -81,15 +81,6 @@ def test_an_executor_and_the_driver_fit_a_node(engine_mib: int) -> None:
     assert emr_cluster.CORES * engine_mib <= mib(emr_cluster.EXECUTOR_OVERHEAD)
 
 
-@pytest.mark.parametrize("where", ["spark.yarn.appMasterEnv", "spark.executorEnv"])
-def test_driver_and_executors_see_the_environment(where: str) -> None:
-    spark = emr_cluster.configurations("eu-west-1", core_nodes=2, spot_nodes=0)["spark-defaults"]
-    assert spark[f"{where}.PYTHONPATH"] == "./environment:./code"
-    assert spark[f"{where}.AWS_REGION"] == "eu-west-1"
-    assert spark[f"{where}.OMP_NUM_THREADS"] == "1"
-    assert int(spark[f"{where}.AWS_METADATA_SERVICE_NUM_ATTEMPTS"]) > 1
-
-
 @pytest.mark.parametrize("file", ["core-site", "spark-defaults"])
 def test_s3a_knows_the_region(file: str) -> None:
     properties = emr_cluster.configurations("eu-west-1", core_nodes=2, spot_nodes=0)[file]

@@ -36,14 +36,6 @@ def test_mail_and_budget_are_optional(dev: Synthesised, synthesise: Synthesise) 
     assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:stack$fruits-prod"]}
 
 
-def test_executions_are_traced_and_logged_with_their_data(dev: Synthesised) -> None:
-    for machine in dev.of("AWS::StepFunctions::StateMachine").values():
-        assert machine["TracingConfiguration"] == {"Enabled": True}
-        assert machine["LoggingConfiguration"]["Level"] == "ALL"
-        assert machine["LoggingConfiguration"]["IncludeExecutionData"] is True
-    assert {log["RetentionInDays"] for log in dev.of("AWS::Logs::LogGroup").values()} == {30}
-
-
 def test_alarms_may_publish(dev: Synthesised) -> None:
     statements = dev.one("AWS::SNS::TopicPolicy", "Topic")["PolicyDocument"]["Statement"]
     assert [it["Principal"] for it in statements if it["Effect"] == "Allow"] == [

@@ -222,6 +222,12 @@ def _quota(**values: float) -> dict[str, Answer]:
     return {"GetServiceQuota": quotas(**values)}
 
 
+_FULL: dict[str, Answer] = {
+    "GetServiceQuota": quotas(vpcs=5, endpoints=1),
+    "DescribeVpcs": {"Vpcs": things(5)},
+}
+
+
 def _plan(kind: str) -> dict[str, Answer]:
     return {"GetAccountPlanState": {"accountId": ACCOUNT, "accountPlanType": kind, "accountPlanStatus": "ACTIVE"}}
 
@@ -246,6 +252,18 @@ def _monitoring(status: str) -> dict[str, Answer]:
         ("instance types", {"DescribeInstanceTypeOfferings": offered()}, "", "✗",
          "m7g.xlarge in 0 zones, m6g.xlarge in 0 zones. Choose another architecture or region, and check again.",
          "make check-account C='-c region=eu-west-3 -c architecture=x86_64'"),
+        ("instance types", {"DescribeInstanceTypeOfferings": offered(m7i="ab", m5="c")}, "architecture=x86_64", "✓",
+         "m7i.xlarge in 2 zones, m5.xlarge in 1 zone.", ""),
+        ("EMR release", {"ListReleaseLabels": {"ReleaseLabels": ["emr-7.9.0", "emr-7.13.0", "emr-7.2.0"]}}, "", "✗",
+         f"EMR does not offer {RELEASE} in eu-west-3 (newest of this series: emr-7.13.0).",
+         "aws emr list-release-labels --region eu-west-3"),
+        ("VPC", _FULL | {"ListStackResources": NO_STACK}, "", "✗",
+         "5 of 5 VPCs are in use, and the stack needs one more. Delete one, or ask for more.",
+         "--service-code vpc --quota-code L-F678F1CE --desired-value 6 --region eu-west-3"),
+        ("VPC", _FULL | {"ListStackResources": resources("AWS::EC2::VPC", status="DELETE_COMPLETE")}, "", "✗", "5", ""),
+        ("VPC", _FULL, "stage=prod", "✓", "5 of 5 VPCs are in use; the stack fruits-prod has its own already.", ""),
+        ("S3 endpoint", _FULL | {"ListStackResources": NO_STACK}, "", "✗", "1 of 1 gateway endpoints are in use, and ",
+         "--service-code vpc --quota-code L-1B52E74A --desired-value 2 --region eu-west-3"),
         ("on-demand vCPU", _quota(on_demand=12), "", "✓", f"{_NODES} 12 for all instances of the account.", ""),
         ("on-demand vCPU", _quota(on_demand=11), "", "✗", f"{_NODES} 11, so EMR could not start the cluster.", ""),
         ("on-demand vCPU", _quota(on_demand=20), "stage=prod", "✓", "A run needs 20 vCPU (5 nodes of 4); ", ""),
@@ -319,52 +337,6 @@ def test_the_template_requires_the_same_bootstrap_stack(dev: Synthesised) -> Non
     assert rule["Assert"] == {"Fn::Not": [{"Fn::Contains": [too_old, {"Ref": "BootstrapVersion"}]}]}
     assert dev.template["Parameters"]["BootstrapVersion"]["Default"] == PARAMETER
     assert DEFAULT_QUALIFIER in PARAMETER
-
-
-def test_a_release_that_the_region_lacks_fails(run: Run) -> None:
-    aws = healthy(ListReleaseLabels={"ReleaseLabels": ["emr-7.9.0", "emr-7.13.0", "emr-7.2.0"]})
-    mark, sentence, remedy = run(aws).lines["EMR release"]
-    assert mark == "✗"
-    assert sentence.startswith(f"EMR does not offer {RELEASE} in eu-west-3 (newest of this series: emr-7.13.0).")
-    assert remedy == "aws emr list-release-labels --region eu-west-3"
-    assert aws.asked("ListReleaseLabels") == [{"Filters": {"Prefix": "emr-7."}}]
-
-
-def test_types_and_zones_are_those_of_the_settings(run: Run) -> None:
-    aws = healthy(DescribeInstanceTypeOfferings=offered(m7i="ab", m5="c"))
-    report = run(aws, "architecture=x86_64")
-    assert report.lines["instance types"][1] == "m7i.xlarge in 2 zones, m5.xlarge in 1 zone."
-    (params,) = aws.asked("DescribeInstanceTypeOfferings")
-    values = {each["Name"]: each["Values"] for each in params["Filters"]}
-    assert values["instance-type"] == ["m7i.xlarge", "m5.xlarge"]
-    assert values["location"] == ["eu-west-3a", "eu-west-3b", "eu-west-3c"]
-
-
-@pytest.mark.parametrize("stack", [NO_STACK, resources("AWS::EC2::VPC", status="DELETE_COMPLETE"), resources()])
-def test_a_full_account_has_no_room_for_the_network(run: Run, stack: Answer) -> None:
-    full = healthy(
-        GetServiceQuota=quotas(vpcs=5.0, endpoints=1.0), DescribeVpcs={"Vpcs": things(5)}, ListStackResources=stack
-    )
-    report = run(full)
-    request = "aws service-quotas request-service-quota-increase --service-code vpc --quota-code"
-    assert report.lines["VPC"] == (
-        "✗",
-        "5 of 5 VPCs are in use, and the stack needs one more. Delete one, or ask for more.",
-        f"{request} L-F678F1CE --desired-value 6 --region eu-west-3",
-    )
-    mark, _, remedy = report.lines["S3 endpoint"]
-    assert (mark, remedy) == ("✗", f"{request} L-1B52E74A --desired-value 2 --region eu-west-3")
-    assert full.asked("DescribeVpcEndpoints") == [{"Filters": [{"Name": "vpc-endpoint-type", "Values": ["Gateway"]}]}]
-
-
-def test_a_deployed_stack_has_its_network_already(run: Run) -> None:
-    pages: list[Json] = [{"Vpcs": things(3), "NextToken": "more"}, {"Vpcs": things(2)}]
-    aws = healthy(GetServiceQuota=quotas(endpoints=1.0), DescribeVpcs=pages)
-    report = run(aws, "stage=prod")
-    sentence = "5 of 5 VPCs are in use; the stack fruits-prod has its own already."
-    assert report.lines["VPC"] == ("✓", sentence, "")
-    assert report.lines["S3 endpoint"][0] == "✓"
-    assert aws.asked("ListStackResources")[0] == {"StackName": "fruits-prod"}
 
 
 @pytest.mark.parametrize(
