@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark import SparkContext
 from pyspark.accumulators import Accumulator
 
@@ -19,15 +19,13 @@ from spark_job.features import photos_per_task
 from spark_job.plan import Plan, PlanFile
 from spark_job.runs import EarlierFile, RunFolder
 from spark_job.storage import open_store
-from spark_job.tables import FEATURES_SCHEMA, PHOTOS_SCHEMA, PLACED_SCHEMA, SOURCE_SCHEMA, Table, path_hashes
+from spark_job.tables import FEATURES_SCHEMA, PLACED_SCHEMA, SOURCE_SCHEMA, Table, text_hashes
 
 FILE_PREFIX = "reused-"
 """How the names of files begin that hold features of an earlier run."""
 
-IDENTITY = ["path", "size", "modified", "crc"]
-"""A photo with other values in these columns is a new photo. An archive may be written again with the same photos."""
-
-_KNOWN_SCHEMA = pa.schema([*(PHOTOS_SCHEMA.field(name) for name in IDENTITY), *SOURCE_SCHEMA])
+_SOURCE = SOURCE_SCHEMA.names
+_KNOWN_SCHEMA = pa.schema([("identity", pa.uint64()), *SOURCE_SCHEMA])
 _PHOTOS_PER_GROUP = 32_000
 
 Group = tuple[int, tuple[Iterable[tuple[str, pa.Table]], Iterable[pa.Table]]]
@@ -83,27 +81,40 @@ def find(  # noqa: PLR0913, PLR0917 - what to compare, and two tables to write
 
 
 def _listed(table: Table, groups: int, name: str) -> Iterator[tuple[int, tuple[str, pa.Table]]]:
-    for group, photos in _by_group(pa.Table.from_batches(table.read(name), PLACED_SCHEMA), groups):
-        yield group, (name, photos)
+    photos = pa.Table.from_batches(table.read(name), PLACED_SCHEMA)
+    for group, mine in _by_group(photos, groups):
+        yield group, (name, photos.filter(mine))
 
 
 def _known(
     output: str, damaged: "Accumulator[dict[EarlierFile, str]]", groups: int, file: EarlierFile
 ) -> Iterator[tuple[int, pa.Table]]:
     try:
-        photos = _read(output, file).select(IDENTITY)
+        photos = _read(output, file)
     except (OSError, KeyError, pa.ArrowException) as error:
         damaged.add({file: str(error).partition("\n")[0]})
         return
     source = [*(pa.repeat(value, len(photos)) for value in file), pa.array(range(len(photos)), pa.int64())]
-    yield from _by_group(pa.table([*photos.columns, *source], schema=_KNOWN_SCHEMA), groups)
+    known = pa.table([pa.array(_identities(photos)), *source], schema=_KNOWN_SCHEMA)
+    for group, mine in _by_group(photos, groups):
+        yield group, known.filter(mine)
 
 
-def _by_group(photos: pa.Table, groups: int) -> Iterator[tuple[int, pa.Table]]:
-    """Divide photos. A photo is always in the same group, and the photos of an archive stay together."""
-    group_of = path_hashes(map(file_of, photos.column("path").to_pylist())) % np.uint64(groups)
+def _by_group(photos: pa.Table, groups: int) -> Iterator[tuple[int, pa.Array]]:
+    """Yield groups, and which photos they have. A photo is always in the same group, and an archive's stay together."""
+    group_of = text_hashes(map(file_of, photos.column("path").to_pylist())) % np.uint64(groups)
     for group in np.unique(group_of):
-        yield int(group), photos.filter(pa.array(group_of == group))
+        yield int(group), pa.array(group_of == group)
+
+
+def _identities(photos: pa.Table) -> NDArray[np.uint64]:
+    """Return a number for each photo; a photo with another path, size, time or CRC is a new photo.
+
+    An archive may be written again with the same photos, so they have a CRC instead of a time.
+    """
+    modified = photos.column("modified").cast(pa.int64())  # much faster than datetimes
+    columns = photos.column("path"), photos.column("size"), modified, photos.column("crc")
+    return text_hashes(map(repr, zip(*(column.to_pylist() for column in columns), strict=True)))
 
 
 def _read(output: str, file: EarlierFile) -> pa.Table:
@@ -116,24 +127,19 @@ def _read(output: str, file: EarlierFile) -> pa.Table:
 def _divide(new: Table, reused: Table, group: Group) -> tuple[list[PlanFile], "Counter[str]"]:
     """Write which photos of a group are new, and the sources of the others. Return files, and counts by run."""
     number, (listed, known) = group
-    sources: dict[Any, Any] = {}  # several runs, or a task that ran twice, may have the same photo
-    for part in known:
-        for photo, source in zip(_rows(part, IDENTITY), _rows(part, SOURCE_SCHEMA.names), strict=True):
-            sources[photo] = min(source, sources.get(photo, source))
-    in_order = [photos for _, photos in sorted(listed, key=lambda part: part[0])]
-    photos = pa.concat_tables([PLACED_SCHEMA.empty_table(), *in_order])
-    refused = photos.column("refused").is_valid().to_pylist()
-    found = [None if no else sources.get(photo) for no, photo in zip(refused, _rows(photos, IDENTITY), strict=True)]
-    name = f"part-{number:05d}"
-    files = plan.write(new, name, photos.filter(pa.array([source is None for source in found])).to_batches())
-    if copied := [source for source in found if source]:
-        columns = dict(zip(SOURCE_SCHEMA.names, zip(*copied, strict=True), strict=True))
-        reused.write(f"{name}.parquet", pa.table(columns, SOURCE_SCHEMA).to_batches(), SOURCE_SCHEMA)
-    return files, Counter(run_id for run_id, *_ in copied)
-
-
-def _rows(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    return zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    parts = [photos for _, photos in sorted(listed, key=lambda part: part[0])]
+    if not parts:
+        return [], Counter()
+    photos = pa.concat_tables(parts)
+    identities = np.concatenate([_identities(part) for part in parts])
+    # Several runs, or a task that ran twice, may have a photo. The first source is chosen, whatever came first.
+    sources = pa.concat_tables([_KNOWN_SCHEMA.empty_table(), *known]).sort_by([(name, "ascending") for name in _SOURCE])
+    distinct, first = np.unique(sources.column("identity").to_numpy(), return_index=True)
+    is_known = np.isin(identities, distinct) & photos.column("refused").is_null().to_numpy()
+    files = plan.write(new, f"part-{number:05d}", photos.filter(pa.array(~is_known)).to_batches())
+    chosen = sources.take(first[np.searchsorted(distinct, identities[is_known])])
+    reused.write(f"part-{number:05d}.parquet", chosen.to_batches(), SOURCE_SCHEMA)
+    return files, Counter(chosen.column("run_id").to_pylist())
 
 
 def copy(context: SparkContext, count: int, output: str, reused: Table, features: Table) -> None:
@@ -148,7 +154,7 @@ def copy(context: SparkContext, count: int, output: str, reused: Table, features
 def _sources(reused: Table, name: str) -> Iterator[tuple[EarlierFile, list[int]]]:
     rows: dict[EarlierFile, list[int]] = {}
     for batch in reused.read(name):
-        for run_id, file, row in _rows(batch, SOURCE_SCHEMA.names):
+        for run_id, file, row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             rows.setdefault(EarlierFile(run_id, file), []).append(row)
     yield from rows.items()
 

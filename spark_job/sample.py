@@ -19,7 +19,7 @@ from spark_job.moments import FittedPca
 from spark_job.neighbours import one_nn_accuracy
 from spark_job.network.images import thumbnail_if_possible
 from spark_job.report.map import Point
-from spark_job.tables import Table, matrix, path_hashes
+from spark_job.tables import Table, matrix, text_hashes
 
 _ROWS = 2_000
 _THUMBNAILS = 60
@@ -128,7 +128,7 @@ def _parts(features: Table, groups: int, name: str) -> Iterator[tuple[int, _Part
     """Yield the photos of a file in groups, each with its number. A path is always in the same group."""
     rows = pa.Table.from_batches(features.read(name, ["path", "label"]), _LABELLED_SCHEMA)
     labels = np.array([label or "" for label in rows.column("label").to_pylist()], object)
-    hashes = path_hashes(rows.column("path").to_pylist())
+    hashes = text_hashes(rows.column("path").to_pylist())
     group_of = hashes % np.uint64(groups)
     for group in np.unique(group_of):
         mine = group_of == group
@@ -147,14 +147,14 @@ def draw(context: SparkContext, features: Table, census: Census, fitted: FittedP
     """Return the 2,000 photos whose paths have the lowest hashes, so that equal inputs give equal samples."""
     chosen = context.broadcast(census.lowest)
     rows = pa.concat_tables(features.spread(context).map(partial(_rows, features, chosen)).collect())
-    rows = rows.take(np.argsort(path_hashes(rows.column("path").to_pylist())))
+    rows = rows.take(np.argsort(text_hashes(rows.column("path").to_pylist())))
     vectors = matrix(rows.column("features").combine_chunks())
     return Sample(rows.column("path").to_pylist(), rows.column("label").to_pylist(), vectors, fitted.project(vectors))
 
 
 def _rows(features: Table, chosen: "Broadcast[NDArray[np.uint64]]", name: str) -> pa.Table:
     batches = (batch.cast(_VECTORS_SCHEMA) for batch in features.read(name, _VECTORS_SCHEMA.names))
-    hashed = ((batch, path_hashes(batch.column("path").to_pylist())) for batch in batches)
+    hashed = ((batch, text_hashes(batch.column("path").to_pylist())) for batch in batches)
     return pa.Table.from_batches(
         (batch.filter(pa.array(np.isin(hashes, chosen.value))) for batch, hashes in hashed),
         _VECTORS_SCHEMA,

@@ -263,7 +263,7 @@ def matrix(column: pa.Array) -> NDArray[np.float32]:
     return rows
 
 
-def path_hashes(paths: Iterable[str]) -> NDArray[np.uint64]:
-    """Return a hash of 64 bits for each path."""
-    digests = b"".join(hashlib.blake2b(path.encode(), digest_size=8).digest() for path in paths)
+def text_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
+    """Return a hash of 64 bits for each text, such as a path."""
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, ">u8").astype(np.uint64)

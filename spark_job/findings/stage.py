@@ -17,7 +17,7 @@ from spark_job import tables
 from spark_job.findings import Kind, kinds
 from spark_job.findings.copies import Groups
 from spark_job.findings.kinds import Copy, Finding
-from spark_job.tables import Table, path_hashes
+from spark_job.tables import Table, text_hashes
 
 _CASES = 12
 
@@ -93,7 +93,7 @@ def _judge_copies(context: SparkContext, neighbours: Table, groups: Groups, find
 def _copies_by_group(neighbours: Table, groups: "Broadcast[Groups]", name: str) -> Iterator[tuple[int, Copy]]:
     copies = (copy for batch in neighbours.read(name) for photo in _photos(batch) for copy in kinds.copies(photo))
     best = kinds.best(copies)
-    for copy, photo in zip(best.values(), path_hashes(best), strict=True):
+    for copy, photo in zip(best.values(), text_hashes(best), strict=True):
         yield groups.value.number(photo), copy
 
 
@@ -123,7 +123,7 @@ def _judge_neighbours(
             if photo["label"]:
                 votes.update((photo["label"], other["label"]) for other in photo["neighbours"] if other["label"])
     paths = chain.from_iterable((copy.path, copy.other_path) for copy in copies)
-    pairs = Groups.of(path_hashes(paths).reshape(-1, 2)).forest
+    pairs = Groups.of(text_hashes(paths).reshape(-1, 2)).forest
     return _write(findings, f"neighbours-{name}", found) + Found(votes=votes), pairs
 
 
