@@ -53,20 +53,3 @@ def drawn(folder: Path) -> Path:
     """A folder with photos of two labels."""
     photos.draw(folder / "photos")
     return folder / "photos"
-
-
-_differences: list[tuple[str, float]] = []
-
-
-@pytest.fixture(scope="session")
-def differences() -> list[tuple[str, float]]:
-    """What was compared with x86-64, and the largest difference. The tests append to it."""
-    return _differences
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the largest differences."""
-    if _differences:
-        terminalreporter.section(f"largest differences between {PROCESSOR} and x86-64")
-        for name, difference in _differences:
-            terminalreporter.write_line(f"{name:20} {difference:.1e}")
