@@ -21,11 +21,15 @@ def clients(region: str, attempts: int = 3) -> Client:
     """Return a function that returns the client of a service: ``client("ec2")``, or ``client("ec2", other_region)``."""
 
     @cache
-    def client(service: str, region: str = region) -> Any:
-        session = botocore.session.get_session()
+    def session() -> boto3.Session:  # only one, because it may ask for a second factor
+        core = botocore.session.get_session()
         retries = {"mode": "standard", "total_max_attempts": attempts}
-        session.set_default_client_config(Config(connect_timeout=5, read_timeout=30, retries=retries))
-        return boto3.Session(botocore_session=session).client(service, region_name=region)
+        core.set_default_client_config(Config(connect_timeout=5, read_timeout=30, retries=retries))
+        return boto3.Session(botocore_session=core)
+
+    @cache
+    def client(service: str, region: str = region) -> Any:
+        return session().client(service, region_name=region)
 
     return client
 
