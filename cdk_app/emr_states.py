@@ -1,11 +1,9 @@
-"""How a state machine uses a cluster: the states that create it, run a step and end it, and their permissions."""
+"""The state that creates a cluster, and the permissions to create, use and end the clusters of the stack."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk.aws_stepfunctions_tasks import (
-    EmrCreateCluster,
-)
+from aws_cdk.aws_stepfunctions_tasks import EmrCreateCluster
 from constructs import Construct
 
 from cdk_app import nag
