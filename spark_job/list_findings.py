@@ -72,8 +72,7 @@ def find(run: str, kind: Kind | None = None, min_score: float = 0.0, limit: int 
     found = [
         finding for finding in chain(*parts) if finding.score >= min_score and (kind is None or finding.kind == kind)
     ]
-    order = list(Kind)
-    found.sort(key=lambda finding: (order.index(finding.kind), finding.rank))
+    found.sort(key=lambda finding: finding.rank)
     return Listed(manifest, found[:limit], len(found))
 
 

@@ -40,9 +40,9 @@ class Finding:
     compare: tuple[str, ...] = ()
 
     @property
-    def rank(self) -> tuple[float, str]:
-        """Sorts findings of one kind: the most certain first."""
-        return -self.score, self.path
+    def rank(self) -> tuple[int, float, str]:
+        """Sorts findings by kind, and those of one kind by certainty: the most certain first."""
+        return list(Kind).index(self.kind), -self.score, self.path
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ K = 10
 EXACT_UP_TO = 100_000
 """Above this number of photos, the search compares a photo only with the cells that are nearest to it."""
 
-PHOTOS_PER_TASK = 16_000
+PHOTOS_PER_TASK = 12_000
 _TASKS_PER_CORE = 2
 _PHOTOS_PER_CELL = 4_000
-_PROBES_PER_ROOT_OF_CELLS = 1.85  # so that the time grows as n^1.5
+_PROBES_PER_ROOT_OF_CELLS = 1.75  # so that the time grows as n^1.5
 _TRAINING_PHOTOS_PER_CELL = 50
 _TRAINING_PHOTOS = 500_000  # they take 256 MB of the driver
 _FILES_AHEAD = 4
@@ -56,13 +56,6 @@ class Searched(NamedTuple):
     def typical_distance(self) -> float:
         """The median of the distances; 0 if there are none."""
         return float(np.median(self.distances)) if len(self.distances) else 0.0
-
-
-class Group(NamedTuple):
-    """The photos of one task: its number, and the numbers of their files."""
-
-    number: int
-    files: list[int]
 
 
 def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
@@ -91,19 +84,23 @@ def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
         photos = cells
     names = photos.names()
     tasks = min(len(names), max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // PHOTOS_PER_TASK)))
-    files = np.array_split(np.arange(len(names)), tasks)
-    groups = [Group(number, part.tolist()) for number, part in enumerate(files)]
-    run_task = partial(_search_group, photos, names, context.broadcast(divided), neighbours, -(-count // _DISTANCES))
-    done = context.parallelize(groups, len(groups)).map(run_task).collect()
+    files = [part.tolist() for part in np.array_split(np.arange(len(names)), tasks)]
+    run_task = partial(_search_files, photos, names, context.broadcast(divided), neighbours, -(-count // _DISTANCES))
+    done = context.parallelize(files, tasks).map(run_task).collect()
     return Searched(sum(part.photos for part in done), np.concatenate([part.distances for part in done]))
 
 
-def _search_group(  # noqa: PLR0913, PLR0917 - what all tasks share, and their own photos
-    photos: Table, names: list[str], divided: "Broadcast[Cells | None]", neighbours: Table, stride: int, group: Group
+def _search_files(  # noqa: PLR0913, PLR0917 - what all tasks share, and their own photos
+    photos: Table,
+    names: list[str],
+    divided: "Broadcast[Cells | None]",
+    neighbours: Table,
+    stride: int,
+    files: list[int],
 ) -> Searched:
     faiss.omp_set_num_threads(1)  # Spark gives each task one core
-    own = [_read(photos, names[file], tables.SEARCH_SCHEMA.names) for file in group.files]
-    rows = np.concatenate([_rows(file, len(part)) for file, part in zip(group.files, own, strict=True)])
+    own = [_read(photos, names[file], tables.SEARCH_SCHEMA.names) for file in files]
+    rows = np.concatenate([_rows(file, len(part)) for file, part in zip(files, own, strict=True)])
     mine = pa.concat_tables(own).combine_chunks()
     queries = _vectors(mine)
     nearest = Nearest(queries, K + 1)
@@ -114,7 +111,7 @@ def _search_group(  # noqa: PLR0913, PLR0917 - what all tasks share, and their o
     found, distances = nearest.without(rows)
     others, places = _fetch(photos, names, found)
     table = _neighbours(mine, others, places, distances)
-    neighbours.write(f"part-{group.number:05d}.parquet", table.to_batches(), tables.NEIGHBOURS_SCHEMA)
+    neighbours.write(f"part-{tables.task_number():05d}.parquet", table.to_batches(), tables.NEIGHBOURS_SCHEMA)
     exists = places >= 0
     means = np.where(exists, distances, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
     return Searched(len(mine), means[::stride])

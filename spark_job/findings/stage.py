@@ -139,7 +139,7 @@ def _photos(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def _write(table: Table, name: str, findings: Iterable[Finding]) -> Found:
-    found = sorted(findings, key=lambda finding: (list(Kind).index(finding.kind), finding.rank))
+    found = sorted(findings, key=lambda finding: finding.rank)
     columns = {
         column.name: pa.array([getattr(finding, column.name) for finding in found], column.type)
         for column in tables.FINDINGS_SCHEMA

@@ -56,16 +56,16 @@ def _pictures(source: Photos, paths: Sequence[str]) -> dict[str, Picture]:
 
 
 def chapters(counts: dict[str, int], findings: Sequence[Finding], source: Photos) -> list[Chapter]:
-    """Return the findings by kind, with their photos. Kinds without findings are left out."""
+    """Return the findings by kind, in their order, with their photos. Kinds without findings are left out."""
     shown = _pictures(source, sorted({path for finding in findings for path in _paths(finding)}))
     return [Chapter(kind, counts[kind], _cases(kind, findings, shown)) for kind in Kind if counts.get(kind)]
 
 
 def _cases(kind: Kind, findings: Sequence[Finding], shown: dict[str, Picture]) -> list[Case]:
-    chosen = [finding for finding in findings if finding.kind == kind]
     return [
-        Case(finding, shown[finding.path], [shown[path] for path in _paths(finding) if path != finding.path])
-        for finding in sorted(chosen, key=lambda finding: finding.rank)
+        Case(finding, shown[finding.path], [shown[path] for path in finding.compare])
+        for finding in findings
+        if finding.kind == kind
     ]
 
 

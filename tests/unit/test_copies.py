@@ -59,11 +59,6 @@ def test_photos_of_one_colour_are_like_nothing() -> None:
     assert likeness(plain, plain, np.zeros((3, 2), np.intp)).tolist() == [[0, 0]] * 3
 
 
-def test_500_copies_are_one_group() -> None:
-    pairs = [(number, max(0, number - 10)) for number in range(1, 500)]
-    assert Groups.of(np.array(pairs, np.uint64)).groups.tolist() == [0] * 500
-
-
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
 def test_groups_are_connected_whatever_the_order_and_even_in_parts(pairs: list[tuple[int, int]]) -> None:
     edges = np.array(pairs, np.uint64).reshape(-1, 2)
