@@ -29,7 +29,8 @@ K = 10
 EXACT_UP_TO = 100_000
 """Above this number of photos, the search compares a photo only with the cells that are nearest to it."""
 
-PHOTOS_PER_TASK = 12_000
+PHOTOS_PER_TASK = 16_000
+_DIVIDED_PER_TASK = 32_000
 _TASKS_PER_CORE = 2
 _PHOTOS_PER_CELL = 4_000
 _PROBES_PER_ROOT_OF_CELLS = 1.75  # so that the time grows as n^1.5
@@ -83,11 +84,16 @@ def search(  # noqa: PLR0913, PLR0917 - four tables and two numbers
         divided = _divide(context, photos, count, cells)
         photos = cells
     names = photos.names()
-    tasks = min(len(names), max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // PHOTOS_PER_TASK)))
+    tasks = _tasks(context, len(names), count, PHOTOS_PER_TASK)
     files = [part.tolist() for part in np.array_split(np.arange(len(names)), tasks)]
     run_task = partial(_search_files, photos, names, context.broadcast(divided), neighbours, -(-count // _DISTANCES))
     done = context.parallelize(files, tasks).map(run_task).collect()
     return Searched(sum(part.photos for part in done), np.concatenate([part.distances for part in done]))
+
+
+def _tasks(context: SparkContext, most: int, count: int, photos_per_task: int) -> int:
+    """Return how many tasks share so many photos: enough for all cores, and for the memory of a worker."""
+    return min(most, max(_TASKS_PER_CORE * context.defaultParallelism, -(-count // photos_per_task)))
 
 
 def _search_files(  # noqa: PLR0913, PLR0917 - what all tasks share, and their own photos
@@ -101,20 +107,21 @@ def _search_files(  # noqa: PLR0913, PLR0917 - what all tasks share, and their o
     faiss.omp_set_num_threads(1)  # Spark gives each task one core
     own = [_read(photos, names[file], tables.SEARCH_SCHEMA.names) for file in files]
     rows = np.concatenate([_rows(file, len(part)) for file, part in zip(files, own, strict=True)])
-    mine = pa.concat_tables(own).combine_chunks()
-    queries = _vectors(mine)
+    queries = _vectors(pa.concat_tables(own))
     nearest = Nearest(queries, K + 1)
     wanted = _wanted(queries, names, divided.value)
     read = lambda file: _vectors(_read(photos, names[file], ["vector"]))  # noqa: E731 - it is used once
     for (file, of_queries), block in zip(wanted, _read_ahead(read, [file for file, _ in wanted]), strict=True):
         nearest.add(block, file << _FILE_BITS, of_queries)
     found, distances = nearest.without(rows)
-    others, places = _fetch(photos, names, found)
-    table = _neighbours(mine, others, places, distances)
-    neighbours.write(f"part-{tables.task_number():05d}.parquet", table.to_batches(), tables.NEIGHBOURS_SCHEMA)
-    exists = places >= 0
+    stops = np.cumsum([len(part) for part in own])[:-1]
+    of_each = zip(own, np.split(found, stops), np.split(distances, stops), strict=True)
+    # One file after the other, because all photos that are near to those of a task may not fit in a worker.
+    batches = (batch for part in of_each for batch in _neighbours(photos, names, *part).to_batches())
+    neighbours.write(f"part-{tables.task_number():05d}.parquet", batches, tables.NEIGHBOURS_SCHEMA)
+    exists = found >= 0
     means = np.where(exists, distances, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
-    return Searched(len(mine), means[::stride])
+    return Searched(len(rows), means[::stride])
 
 
 def _wanted(queries: Vectors, names: Sequence[str], divided: Cells | None) -> list[tuple[int, NDArray[np.intp]]]:
@@ -145,8 +152,11 @@ def _fetch(photos: Table, names: Sequence[str], found: NDArray[np.int64]) -> tup
     return pa.concat_tables([empty, *parts]).combine_chunks(), np.where(found >= 0, np.searchsorted(needed, found), -1)
 
 
-def _neighbours(mine: pa.Table, others: pa.Table, places: NDArray[np.intp], distances: Vectors) -> pa.Table:
-    """Return the rows of NEIGHBOURS_SCHEMA: for each photo, the others at its places."""
+def _neighbours(
+    photos: Table, names: Sequence[str], mine: pa.Table, found: NDArray[np.int64], distances: Vectors
+) -> pa.Table:
+    """Return the rows of NEIGHBOURS_SCHEMA: for each photo, those with the row numbers that were found."""
+    others, places = _fetch(photos, names, found)
     exists = places >= 0
     alike = np.zeros(places.shape, np.float32)
     if len(others):
@@ -176,8 +186,10 @@ def _divide(context: SparkContext, photos: Table, count: int, cells: Table) -> C
     number, probes, stride = cells_for(count)
     sample = np.concatenate(photos.spread(context).map(partial(_sample, photos, stride)).collect())
     divided = Cells.train(sample, number, probes)
-    parts = photos.spread(context).flatMap(partial(_by_cell, photos, context.broadcast(divided)))
-    parts.groupByKey(number).foreach(partial(_write_cell, cells))
+    names = photos.names()
+    tasks = _tasks(context, len(names), count, _DIVIDED_PER_TASK)
+    parts = context.parallelize(names, tasks).flatMap(partial(_by_cell, photos, context.broadcast(divided)))
+    parts.groupByKey(min(number, tasks)).foreach(partial(_write_cell, cells))
     return divided
 
 
