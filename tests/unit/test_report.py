@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -273,9 +273,11 @@ def test_thumbnails_never_overlap_and_stay_inside(
         assert all(abs(x - u) >= THUMBNAIL or abs(y - v) >= THUMBNAIL for u, v in corners[:i])
 
 
-@given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=30))
+COORDINATES = st.floats(-1e4, 1e4).map(lambda value: round(value, 5))  # 0 or not tiny, as PCA's are
+
+
+@given(st.lists(st.tuples(COORDINATES, COORDINATES), min_size=1, max_size=30))
 def test_the_map_keeps_points_inside_and_units_equal(places: list[tuple[float, float]]) -> None:
-    assume(all(abs(value) > 1e-6 or value == 0 for place in places for value in place))
     points = [Point("p", "l", x, y, None) for x, y in places]
     x, y = equal_scales(points)
     assert x.unit == -y.unit > 0
