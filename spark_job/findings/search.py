@@ -7,9 +7,8 @@ search, and each writes one file.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ from pyspark import SparkContext
 from pyspark.broadcast import Broadcast
 
 from spark_job import tables
+from spark_job.ahead import in_order
 from spark_job.findings.copies import likeness
 from spark_job.neighbours import Cells, Nearest, Vectors
 from spark_job.tables import Table
@@ -36,7 +36,7 @@ _PHOTOS_PER_CELL = 4_000
 _PROBES_PER_ROOT_OF_CELLS = 1.75  # so that the time grows as n^1.5
 _TRAINING_PHOTOS_PER_CELL = 50
 _TRAINING_PHOTOS = 500_000  # they take 256 MB of the driver
-_FILES_AHEAD = 4
+_READERS = 4
 _DISTANCES = 100_000
 _FILE_BITS = 32  # a row of the search is the number of its file and its place in the file, in one integer
 
@@ -232,14 +232,8 @@ def _read(photos: Table, name: str, columns: Sequence[str]) -> pa.Table:
 
 def _read_ahead(read: Callable[[int], T], files: Sequence[int]) -> Iterator[T]:
     """Yield what is read from files, in their order, while the next files are read."""
-    with ThreadPoolExecutor(_FILES_AHEAD) as pool:
-        waiting: deque[Future[T]] = deque()
-        for file in files:
-            waiting.append(pool.submit(read, int(file)))
-            if len(waiting) > _FILES_AHEAD:
-                yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from in_order(pool, _READERS, ((0, partial(read, int(file))) for file in files))  # all files are small
 
 
 def _vectors(rows: pa.Table) -> Vectors:
