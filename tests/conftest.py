@@ -1,6 +1,7 @@
 """Shared fixtures: one Spark session, one model, the real photos if they are present, and a local S3."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -52,6 +53,13 @@ def spark(s3_url: str) -> Iterator[SparkSession]:  # noqa: ARG001 - Spark's work
     spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()  # tests read tables with SQL
     yield spark
     spark.stop()
+
+
+@pytest.fixture(scope="session")
+def openssl() -> str:
+    """The command openssl, also if only the folders of the system have it."""
+    command = shutil.which("openssl", path=os.pathsep.join([os.environ["PATH"], os.defpath]))
+    return command or pytest.skip("certificates are made with openssl, which is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """One local AWS for all tests of the cloud, with one deployed stage that the modules share."""
 
-import os
 import platform
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +16,12 @@ SETTINGS = {"longest_run_hours": 1}
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[LocalAws]:
+def aws(openssl: str) -> Iterator[LocalAws]:  # noqa: ARG001 - MiniStack makes its certificate with it
     """A local AWS that is bootstrapped for CDK."""
     if platform.system() != "Linux":
         pytest.skip("the cluster's Python environment is for Linux")
     if not (emulator.ROOT / "node_modules" / "@aws-sdk").exists():
         pytest.skip("the CDK command is not installed; run make test, which installs it")
-    if not shutil.which("openssl", path=os.pathsep.join([os.environ["PATH"], os.defpath])):
-        pytest.skip("MiniStack creates its certificate with openssl, which is not installed")
     with emulator.running() as aws:
         cdk.bootstrap(aws)
         yield aws

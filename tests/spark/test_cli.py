@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -147,7 +148,8 @@ def test_an_output_may_be_closed_or_lack_characters(
     tmp_path: Path, redirection: str, variables: dict[str, str], code: int, printed: str
 ) -> None:
     RunFolder(open_store(str(tmp_path)), "é").publish(dataclasses.replace(MANIFEST, run_id="é"), "<html>")
-    command = ["bash", "-c", f"{COMMAND} watch --output {tmp_path} {redirection}"]
+    watching = shlex.join([str(COMMAND), "watch", "--output", str(tmp_path)])
+    command = ["bash", "-c", f"{watching} {redirection}"]
     done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert printed in done.stdout + done.stderr

@@ -86,12 +86,13 @@ def test_settings_that_boto3_refuses_are_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(openssl: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 and its key, in one file, which no public authority has signed."""
     file = tmp_path_factory.mktemp("tls") / "server.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     names = "-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE"
-    subprocess.run([*command.split(), *names.split(), "-keyout", file, "-out", file], check=True, capture_output=True)
+    command = [openssl, *options.split(), *names.split(), "-keyout", str(file), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
     return file
 
 
