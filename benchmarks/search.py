@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spark_job.findings.search import PHOTOS_PER_TASK, K, cells_for
 from spark_job.neighbours import Cells, Nearest, Vectors
+from spark_job.pca import SEARCHED
 
 _BLOCK = 4_000
 _SHARE = 10
@@ -21,13 +22,13 @@ _CHECKED = 500
 def vectors(count: int) -> tuple[Vectors, NDArray[np.int64]]:
     """Return vectors like those of photos of fruit, and the group of each.
 
-    They have 128 components whose variance decreases as 1/i^1.3, and groups of 60 are close together.
+    The variance of their components decreases as 1/i^1.3, and groups of 60 are close together.
     """
     rng = np.random.default_rng(0)
-    scale = (10 * np.arange(1, 129) ** -0.65).astype(np.float32)
-    centres = rng.standard_normal((-(-count // 60), 128), np.float32)
+    scale = (10 * np.arange(1, SEARCHED + 1) ** -0.65).astype(np.float32)
+    centres = rng.standard_normal((-(-count // 60), SEARCHED), np.float32)
     groups = rng.integers(0, len(centres), count)
-    found: Vectors = (centres[groups] + 0.7 * rng.standard_normal((count, 128), np.float32)) * scale
+    found: Vectors = (centres[groups] + 0.7 * rng.standard_normal((count, SEARCHED), np.float32)) * scale
     return found, groups
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-# The default of faiss 1.15 is for many threads. With one, it doubles the time of blocks with less than 1,000 queries
-# (https://github.com/facebookresearch/faiss/pull/5109).
+# The defaults of faiss 1.15 are for many threads. With one, they double the time of blocks with less than 1,000 queries
+# (https://github.com/facebookresearch/faiss/pull/5109), and distances do not fit in the core's cache.
 faiss.cvar.distance_compute_blas_threshold = 800
+faiss.cvar.distance_compute_blas_query_bs = 512
+faiss.cvar.distance_compute_blas_database_bs = 512
 
 
 class Nearest:

@@ -11,7 +11,8 @@ from spark_job import moments, tables
 from spark_job.moments import FittedPca, Moments
 from spark_job.tables import PartWriter, Table, lists, matrix
 
-_SEARCHED = 128  # more components change which photos are nearest so little that labels and copies are found as well
+SEARCHED = 96
+"""How many components the search uses. With more, wrong labels, outliers and copies are found no better."""
 
 
 def fit(context: SparkContext, features: Table, n_components: int | float, standardize: bool = False) -> FittedPca:
@@ -58,5 +59,5 @@ def _project(features: Table, fitted: "Broadcast[FittedPca]", projection: Table,
             values = fitted.value.project(matrix(batch.column("features")))
             photos = batch.select(columns)
             projected.add(photos.append_column("pca", lists(values)))
-            first = pa.array([row.tobytes() for row in values[:, :_SEARCHED]])
+            first = pa.array([row.tobytes() for row in values[:, :SEARCHED]])
             searched.add(photos.append_column("vector", first))
